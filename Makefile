@@ -1,0 +1,31 @@
+# make setup | run | test | lint | types | bench. Needs Python 3.11 or later and a package index; nothing else.
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONWARNINGS ?= default
+.PHONY: setup run test lint types bench clean check
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+$(VENV)/.stamp: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+setup: $(VENV)/.stamp ## .venv with everything that a developer needs
+run: setup ## the gateway with a demonstration series (ONCE=1 ends by itself with the verdict as its exit code)
+	@$(BIN)/python -m router demo -c deploy/router.yaml $(if $(ONCE),--once)
+test: setup ## every test; names what it skips for want of a peer program
+	$(BIN)/python -m pytest $(ARGS)
+lint: setup ## ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+types: setup ## mypy --strict
+	$(BIN)/mypy
+bench: setup ## side by side with Orthanc, DCMTK and pynetdicom
+	$(BIN)/python -m bench $(ARGS)
+check: lint types test ## what has to pass before a commit
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,46 @@
+"""The scalar types of the configuration: durations, sizes, AE titles."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*")
+_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_duration(value: object) -> object:
+    """``30s``, ``10m``, ``3d`` or a number of seconds → seconds; anything else is a ``ValueError``."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and (m := _DURATION.fullmatch(value)):
+        return float(m[1]) * _SECONDS[m[2]]
+    raise ValueError("expected a duration such as 30s, 10m, 2h or 3d")
+
+
+def parse_size(value: object) -> object:
+    """``64MB``, ``1GiB`` or a number of bytes → bytes. ``MB`` is 2**20 as ``MiB`` is: disks are not the point."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (m := _SIZE.fullmatch(value)):
+        return int(float(m[1]) * 1024 ** _POWERS[m[2].rstrip("B").rstrip("i").lower()])
+    raise ValueError("expected a size such as 512kB, 64MB or 1GiB")
+
+
+def check_ae_title(value: object) -> object:
+    """1 to 16 characters of the default repertoire, no backslash, not only spaces (PS3.5 §6.2, VR AE)."""
+    if not isinstance(value, str):
+        raise ValueError("expected an AE title (put it in quotes if it looks like a number)")
+    title = value.strip(" ")
+    if not 1 <= len(title) <= 16 or not all(" " <= c <= "~" and c != "\\" for c in title):
+        raise ValueError("expected an AE title: 1 to 16 printable ASCII characters, no backslash")
+    return title
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+AeTitle = Annotated[str, BeforeValidator(check_ae_title)]

@@ -1,0 +1,83 @@
+"""The errors of the gateway: who is wrong, and whether trying again can help.
+
+Foreign exceptions are converted to one of these at the door where they enter. Every failure of a delivery
+is classified by ``router.deliver.verdict``; nothing else decides about retries.
+"""
+
+from __future__ import annotations
+
+
+class RouterError(Exception):
+    """The base of everything that the gateway raises on purpose."""
+
+
+class ConfigurationError(RouterError):
+    """The configuration or a rule file is wrong. Carries one ``file:line:column: message`` per problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class LocalProtocolError(RouterError):
+    """We asked for something that the association's state does not allow: a defect of ours."""
+
+
+class RemoteProtocolError(RouterError):
+    """The peer broke the protocol (PS3.8 §9.2). The association answers with A-ABORT and is over.
+
+    ``abort_reason`` is the reason/diagnostic field of the A-ABORT PDU (PS3.8 Table 9-26).
+    """
+
+    def __init__(self, message: str, *, abort_reason: int = 0) -> None:
+        super().__init__(message)
+        self.abort_reason = abort_reason
+
+
+class AssociationError(RouterError):
+    """An association could not be made or was lost."""
+
+
+class ConnectFailed(AssociationError):
+    """No transport connection: refused, unreachable, unknown host, no answer in time, TLS handshake failed."""
+
+
+class AssociationRejected(AssociationError):
+    """A-ASSOCIATE-RJ. ``result`` 1 is permanent, 2 transient; source and reason as in PS3.8 Table 9-21."""
+
+    def __init__(self, *, result: int, source: int, reason: int, text: str) -> None:
+        super().__init__(text)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class AssociationLost(AssociationError):
+    """An A-ABORT arrived or the connection went away while something was outstanding."""
+
+
+class AssociationTimeout(AssociationError):
+    """The peer did not answer in time. The association has been aborted and must not be used again."""
+
+
+class StorageError(RouterError):
+    """The spool could not store. ``out_of_resources`` says A700 (disk full or low) rather than 0110."""
+
+    def __init__(self, message: str, *, out_of_resources: bool) -> None:
+        super().__init__(message)
+        self.out_of_resources = out_of_resources
+
+
+class CorruptRecord(StorageError):
+    """Stored bytes do not match the hash taken when they arrived. They must never leave the gateway."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, out_of_resources=False)
+
+
+class UnknownItem(RouterError):
+    """An operator named something that does not exist."""
+
+
+class NotAllowed(RouterError):
+    """An operator's request that the item's state does not allow."""

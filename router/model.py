@@ -1,0 +1,238 @@
+"""The records that cross floors: an instance, its deliveries, their attempts and what became of them.
+
+All are frozen values. Instants (``*_at``) are seconds since the Unix epoch, durations (``*_s``) seconds,
+sizes (``*_bytes``) bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Buffer = bytes | bytearray | memoryview
+
+
+class DeliveryState(StrEnum):
+    """Where one delivery (an instance towards one destination) stands."""
+
+    PENDING = "pending"  # due at ``due_at``; a first attempt, or a retry (``attempts`` > 0: deferred)
+    ACTIVE = "active"  # leased by a lane
+    DELIVERED = "delivered"
+    HELD = "held"  # until an operator says otherwise
+    DEAD = "dead"  # permanent failure, or attempts or age used up; kept, replayable
+    DISCARDED = "discarded"  # given up by an operator
+
+    @property
+    def is_final(self) -> bool:
+        """No further attempt is due, and nothing keeps the instance in the spool for it."""
+        return self in (DeliveryState.DELIVERED, DeliveryState.DISCARDED)
+
+
+class InstanceState(StrEnum):
+    """Where a stored instance stands."""
+
+    RECEIVED = "received"  # durable, no rule has looked at it yet
+    ROUTED = "routed"  # its deliveries exist
+    RELEASED = "released"  # every delivery is final; the bytes may be gone, the record stays as history
+    CORRUPT = "corrupt"  # its bytes no longer match their hash; kept, never sent
+
+
+class Reason(StrEnum):
+    """Why a delivery changed its state, or an attempt ended as it did: a small closed set, fit for labels."""
+
+    ROUTED = "routed"
+    UNMATCHED = "unmatched"
+    SUCCESS = "success"
+    WARNING = "warning"  # stored, with coercion or a doubt: B000, B006, B007
+    DUPLICATE = "duplicate"  # the peer has it already: 0111
+    OUT_OF_RESOURCES = "out_of_resources"  # A7xx
+    PROCESSING_FAILURE = "processing_failure"  # 0110, 0213 and statuses unknown to us
+    DATA_SET_MISMATCH = "data_set_mismatch"  # A9xx
+    CANNOT_UNDERSTAND = "cannot_understand"  # Cxxx
+    SOP_CLASS_NOT_SUPPORTED = "sop_class_not_supported"  # 0122
+    NOT_AUTHORISED = "not_authorised"  # 0124
+    INVALID_INSTANCE = "invalid_instance"  # 0117, 0106 and the like
+    NO_CONTEXT = "no_context"  # no presentation context accepted for it
+    REJECTED_TRANSIENT = "rejected_transient"
+    REJECTED_PERMANENT = "rejected_permanent"
+    CONNECT_FAILED = "connect_failed"
+    CONNECTION_LOST = "connection_lost"
+    ABORTED = "aborted"
+    TIMEOUT = "timeout"
+    PROTOCOL_ERROR = "protocol_error"
+    CORRUPT = "corrupt"  # our own copy is damaged
+    DISK = "disk"  # a folder destination could not write, or the spool could not be read
+    MISCONFIGURED = "misconfigured"  # the destination no longer exists in the configuration
+    LEASE_EXPIRED = "lease_expired"  # whoever held it went away
+    STOPPED = "stopped"  # the gateway was asked to stop
+    MAX_ATTEMPTS = "max_attempts"
+    MAX_AGE = "max_age"
+    OPERATOR = "operator"
+
+
+class Priority(StrEnum):
+    """In which order a lane takes what is due."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who sent an instance, as the wire said it."""
+
+    calling_ae: str
+    called_ae: str
+    peer: str  # the address, without port
+    listener: str  # the listener's name in the configuration, or its port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What is known of an instance when its last byte has come in; the spool adds key, place and hash."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    origin: Origin
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the Part 10 object of an instance lies: a segment and offset, or a file of its own."""
+
+    segment: int  # number of the segment; -1 for a large object's own file
+    offset: int  # of the Part 10 object (not of the record header) within its file
+    length_bytes: int  # the whole Part 10 object
+    data_set_offset: int  # from the start of the Part 10 object to the first byte of the data set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One arrival that is durable. ``key`` is ours, time-ordered and unique; the SOP Instance UID is not."""
+
+    key: int
+    arrival: Arrival
+    place: Place
+    content_hash: bytes  # XXH3-128 of the Part 10 object
+    state: InstanceState
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the data set as it was received."""
+        return self.place.length_bytes - self.place.data_set_offset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleTrace:
+    """What one rule said of one instance: the sentence for the operator comes from the deciding code."""
+
+    rule: str
+    matched: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the rules decided for one instance."""
+
+    destinations: tuple[str, ...]  # in the order in which rules named them, no name twice
+    priority: Priority
+    hold: bool  # unmatched: hold: no destination, kept visible
+    trace: tuple[RuleTrace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """A decision for an instance, ready for the ledger: one transaction makes the deliveries from it."""
+
+    key: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An instance on its way to one destination, as a lane has leased it."""
+
+    delivery_id: int
+    destination: str
+    attempts: int  # made before this one
+    created_at: float
+    priority: Priority
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended, and the state the delivery goes to."""
+
+    delivery_id: int
+    key: int
+    destination: str
+    state: DeliveryState
+    reason: Reason
+    started_at: float
+    ended_at: float
+    status: int | None = None  # the DIMSE status, where one came
+    comment: str = ""  # (0000,0902) or the error's text; never a tag's value
+    transfer_syntax_uid: str = ""  # what it was sent in, where it was sent
+    retry_at: float | None = None  # set where ``state`` is PENDING
+    counts: bool = True  # False: not this instance's fault, and no attempt of its budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One line of a delivery's history."""
+
+    number: int
+    started_at: float
+    ended_at: float
+    reason: Reason
+    status: int | None
+    comment: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """A delivery as an operator sees it."""
+
+    delivery_id: int
+    key: int
+    destination: str
+    state: DeliveryState
+    reason: Reason
+    priority: Priority
+    attempts: int
+    created_at: float
+    changed_at: float
+    due_at: float | None
+    sop_instance_uid: str
+    sop_class_uid: str
+    calling_ae: str
+    size_bytes: int
+    last_status: int | None
+    last_comment: str
+    history: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTrace:
+    """Everything that happened to one arrival: who sent it, which rules matched and why, each attempt."""
+
+    instance: Instance
+    decision: Decision | None  # None: not routed yet
+    routed_at: float | None
+    deliveries: tuple[DeliveryRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """How many deliveries of a destination stand in a state, and since when the oldest does."""
+
+    destination: str
+    state: DeliveryState
+    count: int
+    oldest_at: float | None
