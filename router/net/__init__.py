@@ -1,0 +1,1 @@
+"""Sockets: associations over asyncio transports, as acceptor and as requestor."""

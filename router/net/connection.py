@@ -1,0 +1,299 @@
+"""One association on one transport: the wire's bytes into ``dicom.association``, its bytes onto the wire.
+
+The protocol object is synchronous and does no more than its transport asks; one task owns the association
+and drives it through ``next_event``, ``flush`` and ``close``.
+
+- Received bytes lie where the kernel put them: events carry views into the receive chunk, which lives as long
+  as any of them does. An association that has nothing to read holds no large chunk.
+- Reading pauses while more than ``READ_AHEAD_BYTES`` of events wait for the owner; that is the whole
+  backpressure, and the peer's TCP window does the rest.
+- The owner is woken once for each message or ``WAKE_BYTES``, not once for each PDU.
+- A failure (abort, loss, timeout, a broken protocol) is raised by ``next_event`` after the events before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from router.dicom.association import Association
+from router.dicom.events import Aborted, CommandReceived, ConnectionClosed, DataReceived, Event
+from router.errors import AssociationLost, AssociationTimeout, RemoteProtocolError, RouterError
+from router.model import Buffer
+
+CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
+FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
+MIN_SPACE_BYTES = 8 * 1024  # a chunk with less left is not worth another recv
+READ_AHEAD_BYTES = 2 * 1024 * 1024
+WAKE_BYTES = 1024 * 1024
+JOIN_BYTES = 128 * 1024  # pieces that together stay below this leave in one write
+WRITE_SLICE_BYTES = (
+    512 * 1024
+)  # larger pieces are written in slices, so that little is copied on a full socket
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The transport of one association. Not to be shared between tasks."""
+
+    def __init__(
+        self,
+        association: Association,
+        *,
+        listener: str = "",
+        on_made: Callable[[Connection], None] | None = None,
+    ) -> None:
+        self.association = association
+        self._on_made = on_made
+        self.listener = listener
+        self.peer = ""
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._events: deque[Event] = deque()
+        self._unread_bytes = 0
+        self._failure: RouterError | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._is_write_paused = False
+        self._is_read_paused = False
+        self._is_lost = False
+        self._lost: asyncio.Future[None] | None = None
+        self._chunk = memoryview(b"")
+        self._filled = 0
+        self._chunk_bytes = FIRST_CHUNK_BYTES
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- what the owner calls
+
+    async def next_event(self) -> Event:
+        """The next event of the association.
+
+        Raises the failure that ended the association (``AssociationLost``, ``AssociationTimeout``,
+        ``RemoteProtocolError``) once every event before it has been read.
+        """
+        while not self._events:
+            if self._failure is not None:
+                raise self._failure
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        event = self._events.popleft()
+        if type(event) is DataReceived:
+            self._unread_bytes -= sum(map(len, event.fragments))
+            if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
+                self._resume_reading()
+        return event
+
+    async def flush(self) -> None:
+        """Write what the association has to send; wait while the transport's buffer is over its mark."""
+        pieces = self.association.data_to_send()
+        if pieces:
+            await self._write(pieces)
+        self._rearm()
+        if self.association.is_closed:
+            self._close_transport()
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing more can be read or written."""
+        return self._is_lost or self.association.is_closed or self._failure is not None
+
+    def abort(self) -> None:
+        """Abort the association (A-ABORT where it can still be said) and drop the connection."""
+        if self._transport is None or self._is_lost:
+            return
+        if not self.association.is_closed:
+            self.association.abort()
+            self._write_now(self.association.data_to_send())
+        self._close_transport()
+
+    async def close(self, grace_s: float) -> None:
+        """End in good order: the side that answered last waits for the peer to close (PS3.8 Sta13)."""
+        if self._transport is None or self._is_lost:
+            return
+        if self.association.is_closed:
+            self._close_transport()
+        self._lost = self._loop.create_future()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._lost
+        except TimeoutError:
+            self._transport.abort()
+        finally:
+            self._lost = None
+
+    # ---- what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own promise to a stream protocol
+        self._transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if isinstance(address, tuple) else ""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._rearm()
+        if self._on_made is not None:
+            self._on_made(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if len(self._chunk) - self._filled < MIN_SPACE_BYTES:
+            self._chunk = memoryview(bytearray(self._chunk_bytes))
+            self._filled = 0
+        return self._chunk[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        start = self._filled
+        end = start + nbytes
+        association = self.association
+        try:
+            events = association.receive_data(self._chunk[start:end], self._loop.time())
+        except RemoteProtocolError as error:
+            self._fail(error)
+            self._write_now(association.data_to_send())
+            self._close_transport()
+            return
+        if end == len(self._chunk):
+            self._chunk_bytes = CHUNK_BYTES
+        if events:
+            self._take(events)
+        if events or association.is_mid_message:
+            self._filled = end
+        if association.has_data_to_send:
+            self._write_now(association.data_to_send())
+        if association.is_closed:
+            self._close_transport()
+        self._rearm()
+
+    def eof_received(self) -> bool:
+        self._take(self.association.receive_eof(self._loop.time()))
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._take(self.association.receive_eof(self._loop.time()))
+        self._fail(
+            AssociationLost(
+                "the connection was lost" if exc is not None else "the peer closed the connection"
+            )
+        )
+        self._chunk = memoryview(b"")
+        for waiter in (self._writer, self._lost):
+            _wake(waiter)
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        _wake(self._writer)
+
+    # ---- inside
+
+    def _take(self, events: list[Event]) -> None:
+        """Queue events for the owner, and wake it if there is something worth waking for."""
+        is_worth_waking = False
+        for event in events:
+            if isinstance(event, DataReceived):
+                self._unread_bytes += sum(map(len, event.fragments))
+                is_worth_waking |= event.last
+            elif isinstance(event, CommandReceived):
+                is_worth_waking |= not event.command.has_data_set
+            elif isinstance(event, Aborted):
+                self._fail(
+                    AssociationLost(f"the peer aborted (source {event.source}, reason {event.reason})")
+                )
+                continue
+            elif isinstance(event, ConnectionClosed):
+                continue  # connection_lost says so, with the cause
+            else:
+                is_worth_waking = True
+            self._events.append(event)
+        if is_worth_waking or self._unread_bytes >= WAKE_BYTES:
+            _wake(self._reader)
+        if (
+            self._unread_bytes >= READ_AHEAD_BYTES
+            and not self._is_read_paused
+            and self._transport is not None
+        ):
+            self._is_read_paused = True
+            self._transport.pause_reading()
+
+    def _fail(self, failure: RouterError) -> None:
+        if self._failure is None:
+            self._failure = failure
+        _wake(self._reader)
+
+    def _resume_reading(self) -> None:
+        self._is_read_paused = False
+        if self._transport is not None and not self._is_lost:
+            self._transport.resume_reading()
+
+    async def _write(self, pieces: list[Buffer]) -> None:
+        """Hand pieces to the transport, small ones together, large ones in slices with drains between."""
+        if sum(map(len, pieces)) <= JOIN_BYTES:
+            self._write_now(pieces)
+            await self._drain()
+            return
+        for piece in pieces:
+            view = memoryview(piece)
+            for at in range(0, len(view), WRITE_SLICE_BYTES):
+                self._write_now([view[at : at + WRITE_SLICE_BYTES]])
+                await self._drain()
+
+    def _write_now(self, pieces: list[Buffer]) -> None:
+        if not pieces or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    async def _drain(self) -> None:
+        while self._is_write_paused and not self._is_lost:
+            self._writer = self._loop.create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+        if self._is_lost and self._failure is not None and not self.association.is_closed:
+            raise self._failure
+
+    def _close_transport(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()
+
+    def _rearm(self) -> None:
+        """Have a timer that fires no later than the association's next deadline."""
+        deadline = self.association.next_deadline()
+        if deadline is None or self._is_lost:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        deadline = self.association.next_deadline()
+        if deadline is not None and deadline <= now:
+            if self._is_read_paused:  # it is we who do not read: the peer is not late
+                self._timer = self._loop.call_at(now + 1.0, self._on_timer)
+                return
+            self._fail(AssociationTimeout("nothing arrived in time"))
+            self._take(self.association.handle_deadline(now))
+            self._write_now(self.association.data_to_send())
+            if self.association.is_closed:
+                self._close_transport()
+        self._rearm()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

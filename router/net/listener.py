@@ -1,0 +1,162 @@
+"""A listening port: one task for each association, limits kept before a handler sees anything.
+
+An association over a limit is answered with A-ASSOCIATE-RJ, transient, local-limit-exceeded (PS3.8 §9.3.4),
+so that the peer tries again later; it costs no handler and no memory beyond its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from router.config.settings import Listener
+from router.dicom.association import Association
+from router.dicom.events import AssociationRequested
+from router.errors import AssociationError, RemoteProtocolError, RouterError
+from router.net.connection import Connection
+
+BACKLOG = 1024  # connections the kernel keeps for us while the loop is busy
+CLOSE_GRACE_S = 5.0  # for the peer to take our last bytes and close (ARTIM, PS3.8 §9.1.5)
+_REJECTED_TRANSIENT = 2
+_PRESENTATION_RELATED = 3
+_LOCAL_LIMIT_EXCEEDED = 2
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class ListeningPort:
+    """One bound port. ``bind`` first, then ``serve`` until it is cancelled."""
+
+    def __init__(
+        self,
+        settings: Listener,
+        handler: Handler,
+        *,
+        on_reject: Callable[[str], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._settings = settings
+        self._handler = handler
+        self._on_reject = on_reject
+        self._tls = tls
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._tasks: TaskGroup | None = None
+        self._open: set[Connection] = set()
+        self._by_peer: Counter[str] = Counter()
+        self._emptied = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port that is bound, also where the configuration left it to the system."""
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
+    def associations(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    def bind(self) -> None:
+        """Take the port. Raises ``OSError`` where that is not possible."""
+        host, port = self._settings.host, self._settings.port
+        if not host and socket.has_dualstack_ipv6():
+            try:
+                sock = socket.create_server(
+                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+                )
+            except OSError:  # a kernel without IPv6: the address family is known, but no address is
+                sock = socket.create_server(("", port), backlog=BACKLOG)
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        sock.setblocking(False)
+        self._sockets.append(sock)
+
+    async def serve(self) -> None:
+        """Accept associations until cancelled; then abort those that are open."""
+        loop = asyncio.get_running_loop()
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for sock in self._sockets:
+                server = await loop.create_server(
+                    self._new, sock=sock, backlog=BACKLOG, ssl=self._tls, start_serving=False
+                )
+                self._servers.append(server)
+                await server.start_serving()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.stop_accepting()
+                for connection in list(self._open):
+                    connection.abort()
+
+    def stop_accepting(self) -> None:
+        """Close the port; open associations go on."""
+        for server in self._servers:
+            server.close()
+        if not self._servers:
+            for sock in self._sockets:
+                sock.close()
+
+    async def wait_idle(self) -> None:
+        """Return when no association is open any more."""
+        while self._open:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    def _new(self) -> Connection:
+        limits = self._settings.limits
+        association = Association.acceptor(
+            max_pdu_bytes=limits.max_pdu_bytes,
+            pdu_cap_bytes=limits.pdu_cap_bytes,
+            command_cap_bytes=limits.command_set_bytes,
+            request_s=limits.request_s,
+            idle_s=limits.idle_s,
+            message_s=limits.message_s,
+            now=asyncio.get_running_loop().time(),
+        )
+        return Connection(association, listener=self._settings.label, on_made=self._start)
+
+    def _start(self, connection: Connection) -> None:
+        assert self._tasks is not None  # noqa: S101 - set before the server starts
+        self._tasks.start_soon(self._run, connection)
+
+    async def _run(self, connection: Connection) -> None:
+        """One association from its first byte to the closed socket."""
+        limits = self._settings.limits
+        is_over = len(self._open) >= limits.associations or (
+            self._by_peer[connection.peer] >= limits.associations_per_peer
+        )
+        self._open.add(connection)
+        self._by_peer[connection.peer] += 1
+        try:
+            await (_refuse(connection, self._on_reject) if is_over else self._handler(connection))
+            await connection.close(CLOSE_GRACE_S)
+        except (AssociationError, RemoteProtocolError):
+            pass  # the handler has said what there is to say; the connection is over
+        finally:
+            connection.abort()
+            self._open.discard(connection)
+            self._by_peer[connection.peer] -= 1
+            if not self._by_peer[connection.peer]:
+                del self._by_peer[connection.peer]
+            if not self._open:
+                self._emptied.set()
+
+
+async def _refuse(connection: Connection, on_reject: Callable[[str], None]) -> None:
+    """Answer the request of an association that is over a limit."""
+    try:
+        event = await connection.next_event()
+        if isinstance(event, AssociationRequested):
+            on_reject("local_limit_exceeded")
+            connection.association.reject(_REJECTED_TRANSIENT, _PRESENTATION_RELATED, _LOCAL_LIMIT_EXCEEDED)
+            await connection.flush()
+    except RouterError:
+        return

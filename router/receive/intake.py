@@ -1,0 +1,102 @@
+"""One instance on its way in: its fragments gathered as they lie, or streamed once they are many.
+
+Up to ``large_object_bytes`` an instance waits in memory and is handed to the spool in one piece; from there on
+it flows into a file of its own, so that memory is bounded by a window and not by an object's size.
+"""
+
+from __future__ import annotations
+
+from router.dicom.codes import DEFLATED_TRANSFER_SYNTAXES, Status
+from router.dicom.dimse import Command
+from router.dicom.header import identify
+from router.dicom.negotiation import AcceptedContext
+from router.dicom.part10 import file_meta
+from router.model import Arrival, Buffer, Origin
+from router.spool import LargeObject, Spool
+
+IDENTITY_BYTES = 4096  # (0008,0016) and (0008,0018) come first: further in there is nothing to look for
+STORE_WARNING = Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING  # B007: stored all the same (PS3.4 §B.2.3)
+
+
+def problem_with(context: AcceptedContext, command: Command) -> tuple[int, str]:
+    """Why a C-STORE-RQ cannot be carried out on this context: a status and a comment, or success."""
+    if command.sop_class_uid != context.abstract_syntax:
+        return Status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context"
+    return Status.SUCCESS, ""
+
+
+class Intake:
+    """Takes one instance's fragments; ``commit`` makes it durable, ``abandon`` leaves nothing behind."""
+
+    def __init__(self, spool: Spool, origin: Origin, context: AcceptedContext, command: Command) -> None:
+        self._spool = spool
+        self._origin = origin
+        self._context = context
+        self._command = command
+        self._parts: list[Buffer] = []
+        self._gathered_bytes = 0
+        self._meta_bytes = 0
+        self._large: LargeObject | None = None
+        self._warning = ""
+        self.size_bytes = 0  # of the data set, so far
+
+    async def take(self, fragments: list[memoryview], *, now: float) -> None:
+        """Take what arrived. Raises ``StorageError`` where it must be streamed and cannot."""
+        self._parts += fragments
+        arrived = sum(map(len, fragments))
+        self._gathered_bytes += arrived
+        self.size_bytes += arrived
+        if self._large is not None:
+            await self._large.write(self._take_parts())
+        elif self._gathered_bytes >= self._spool.large_object_bytes:
+            arrival, meta = self._head(now)
+            self._large = self._spool.start_large(arrival)
+            await self._large.write([meta, *self._take_parts()])
+
+    async def commit(self, *, now: float) -> tuple[int, str]:
+        """Make it durable. The status to answer with; raises ``StorageError``."""
+        if self._large is not None:
+            large, self._large = self._large, None
+            await large.commit(self._meta_bytes)
+        else:
+            arrival, meta = self._head(now)
+            await self._spool.append(arrival, [meta, *self._take_parts()], len(meta))
+        return (STORE_WARNING, self._warning) if self._warning else (Status.SUCCESS, "")
+
+    async def abandon(self) -> None:
+        """Drop what has been gathered, if it has not been committed."""
+        self._parts.clear()
+        if self._large is not None:
+            large, self._large = self._large, None
+            await large.abandon()
+
+    def _take_parts(self) -> list[Buffer]:
+        parts, self._parts = self._parts, []
+        self._gathered_bytes = 0
+        return parts
+
+    def _head(self, now: float) -> tuple[Arrival, bytes]:
+        """The arrival and its file meta information; compares the data set's identity with the command's."""
+        command, context = self._command, self._context
+        arrival = Arrival(
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            origin=self._origin,
+            received_at=now,
+        )
+        meta = file_meta(arrival)
+        self._meta_bytes = len(meta)
+        if context.transfer_syntax not in DEFLATED_TRANSFER_SYNTAXES:
+            sop_class, sop_instance = identify(self._first_bytes(), context.transfer_syntax)
+            if sop_instance != command.sop_instance_uid:
+                self._warning = "the data set's SOP Instance UID is not the command's"
+            elif sop_class != command.sop_class_uid:
+                self._warning = "the data set's SOP Class UID is not the command's"
+        return arrival, meta
+
+    def _first_bytes(self) -> Buffer:
+        """The start of the data set: usually one fragment holds enough of it."""
+        if self._parts and len(self._parts[0]) >= IDENTITY_BYTES:
+            return self._parts[0]
+        return b"".join(self._parts[:16])[:IDENTITY_BYTES] if self._parts else b""
