@@ -1,4 +1,4 @@
-"""Who may come in, and what they may ask: the answer to an A-ASSOCIATE-RQ as a pure decision (PS3.8 §9.3.4)."""
+"""Who may come in and what they may ask: the answer to an A-ASSOCIATE-RQ as a pure decision."""
 
 from __future__ import annotations
 

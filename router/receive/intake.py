@@ -1,14 +1,14 @@
 """One instance on its way in: its fragments gathered as they lie, or streamed once they are many.
 
-Up to ``large_object_bytes`` an instance waits in memory and is handed to the spool in one piece; from there on
-it flows into a file of its own, so that memory is bounded by a window and not by an object's size.
+Up to ``large_object_bytes`` an instance waits in memory and is handed to the spool in one piece; from there
+on it flows into a file of its own, so that memory is bounded by a window and not by an object's size.
 """
 
 from __future__ import annotations
 
 from router.dicom.codes import DEFLATED_TRANSFER_SYNTAXES, Status
 from router.dicom.dimse import Command
-from router.dicom.header import identify
+from router.dicom.identity import identify
 from router.dicom.negotiation import AcceptedContext
 from router.dicom.part10 import file_meta
 from router.model import Arrival, Buffer, Origin
@@ -88,11 +88,9 @@ class Intake:
         meta = file_meta(arrival)
         self._meta_bytes = len(meta)
         if context.transfer_syntax not in DEFLATED_TRANSFER_SYNTAXES:
-            sop_class, sop_instance = identify(self._first_bytes(), context.transfer_syntax)
-            if sop_instance != command.sop_instance_uid:
-                self._warning = "the data set's SOP Instance UID is not the command's"
-            elif sop_class != command.sop_class_uid:
-                self._warning = "the data set's SOP Class UID is not the command's"
+            found = identify(self._first_bytes(), context.transfer_syntax)
+            if found is not None and found != (command.sop_class_uid, command.sop_instance_uid):
+                self._warning = "SOP class or instance UID of data set and command differ"
         return arrival, meta
 
     def _first_bytes(self) -> Buffer:

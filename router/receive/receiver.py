@@ -130,7 +130,9 @@ class Receiver:
             complete_at = self._clock.monotonic()
             status, comment = await intake.commit(now=self._clock.now())
         except StorageError as error:
-            log.error("instance not stored", detail=str(error), peer=origin.peer, calling_ae=origin.calling_ae)
+            log.error(
+                "instance not stored", detail=str(error), peer=origin.peer, calling_ae=origin.calling_ae
+            )
             if not event.last:
                 await _discard(connection, command)
             status = Status.OUT_OF_RESOURCES if error.out_of_resources else Status.PROCESSING_FAILURE
