@@ -28,8 +28,17 @@ def problem_with(context: AcceptedContext, command: Command) -> tuple[int, str]:
 class Intake:
     """Takes one instance's fragments; ``commit`` makes it durable, ``abandon`` leaves nothing behind."""
 
-    def __init__(self, spool: Spool, origin: Origin, context: AcceptedContext, command: Command) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        origin: Origin,
+        context: AcceptedContext,
+        command: Command,
+        *,
+        large_object_bytes: int,
+    ) -> None:
         self._spool = spool
+        self._large_object_bytes = large_object_bytes
         self._origin = origin
         self._context = context
         self._command = command
@@ -48,7 +57,7 @@ class Intake:
         self.size_bytes += arrived
         if self._large is not None:
             await self._large.write(self._take_parts())
-        elif self._gathered_bytes >= self._spool.large_object_bytes:
+        elif self._gathered_bytes >= self._large_object_bytes:
             arrival, meta = self._head(now)
             self._large = self._spool.start_large(arrival)
             await self._large.write([meta, *self._take_parts()])

@@ -119,7 +119,8 @@ class Receiver:
         if status != Status.SUCCESS:
             await _discard(connection, command)
             return store_rsp(command, status, comment)
-        intake = Intake(self._spool, origin, context, command)
+        large = self._settings().spool.large_object_bytes
+        intake = Intake(self._spool, origin, context, command, large_object_bytes=large)
         try:
             while True:
                 event = await connection.next_event()
