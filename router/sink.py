@@ -147,7 +147,7 @@ class Sink:
                     return
                 response = await self._finish(received, command, event.context, request, number)
             else:
-                response = failure_rsp(command, Status.UNRECOGNISED_OPERATION, command.problem)
+                response = failure_rsp(command, Status.UNRECOGNIZED_OPERATION, command.problem)
             connection.association.send_message(event.context.id, response)
             await connection.flush()
 
@@ -178,7 +178,9 @@ class Sink:
             await anyio.sleep(self.options.stall_s)
         status = self._status()
         is_kept = status == Status.SUCCESS or status >> 12 == 0xB
-        path = received.keep(command.sop_instance_uid) if is_kept else received.discard()
+        path = received.keep(command.sop_instance_uid) if is_kept else None
+        if not is_kept:
+            received.discard()
         self.stored += is_kept
         if self._log is not None:
             line = {

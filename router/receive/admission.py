@@ -6,14 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from router.config.settings import Modality, Operation, Settings
-from router.dicom.codes import VERIFICATION
-from router.dicom.negotiation import AssociateRequest, is_storage_class
-
-REJECTED_PERMANENT = 1
-SERVICE_USER = 1
-NO_REASON_GIVEN = 1
-CALLING_AE_NOT_RECOGNISED = 3
-CALLED_AE_NOT_RECOGNISED = 7
+from router.dicom.codes import VERIFICATION, RejectReason, RejectResult, RejectSource
+from router.dicom.negotiation import AssociateRequest, is_storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +30,7 @@ class Admission:
         """Whether a presentation context for this abstract syntax is for something the peer may ask."""
         if abstract_syntax == VERIFICATION:
             return Operation.ECHO in self.operations
-        return Operation.STORE in self.operations and is_storage_class(abstract_syntax)
+        return Operation.STORE in self.operations and is_storage(abstract_syntax)
 
 
 def candidates(settings: Settings, calling_ae: str) -> tuple[Modality, ...]:
@@ -53,23 +47,25 @@ def admit(
 ) -> Admission | Refusal:
     """Decide about a request from ``peer``. ``addresses_of`` gives the addresses of a configured host."""
     if settings.check_called_ae and request.called_ae != settings.ae_title:
-        return _refuse(CALLED_AE_NOT_RECOGNISED, "called_ae_not_recognised")
+        return _refuse(RejectReason.USER_CALLED_AE_NOT_RECOGNIZED, "called_ae_not_recognised")
     known = candidates(settings, request.calling_ae)
     if not known:
         if not settings.accept_unknown:
-            return _refuse(CALLING_AE_NOT_RECOGNISED, "calling_ae_not_recognised")
+            return _refuse(RejectReason.USER_CALLING_AE_NOT_RECOGNIZED, "calling_ae_not_recognised")
         return Admission(operations=frozenset(settings.accept_unknown))
     here = [m for m in known if not m.check_host or _unmapped(peer) in addresses_of(m.host)]
     if not here:
-        return _refuse(CALLING_AE_NOT_RECOGNISED, "host_not_recognised")
+        return _refuse(RejectReason.USER_CALLING_AE_NOT_RECOGNIZED, "host_not_recognised")
     operations = frozenset(operation for modality in here for operation in modality.accept)
     if not operations & {Operation.ECHO, Operation.STORE}:
-        return _refuse(NO_REASON_GIVEN, "nothing_allowed")
+        return _refuse(RejectReason.USER_NO_REASON, "nothing_allowed")
     return Admission(operations=operations)
 
 
 def _refuse(reason: int, label: str) -> Refusal:
-    return Refusal(result=REJECTED_PERMANENT, source=SERVICE_USER, reason=reason, label=label)
+    return Refusal(
+        result=RejectResult.PERMANENT, source=RejectSource.SERVICE_USER, reason=reason, label=label
+    )
 
 
 def _unmapped(address: str) -> str:

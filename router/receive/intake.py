@@ -6,7 +6,7 @@ on it flows into a file of its own, so that memory is bounded by a window and no
 
 from __future__ import annotations
 
-from router.dicom.codes import DEFLATED_TRANSFER_SYNTAXES, Status
+from router.dicom.codes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, Status
 from router.dicom.dimse import Command
 from router.dicom.identity import identify
 from router.dicom.negotiation import AcceptedContext
@@ -15,7 +15,6 @@ from router.model import Arrival, Buffer, Origin
 from router.spool import LargeObject, Spool
 
 IDENTITY_BYTES = 4096  # (0008,0016) and (0008,0018) come first: further in there is nothing to look for
-STORE_WARNING = Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING  # B007: stored all the same (PS3.4 §B.2.3)
 
 
 def problem_with(context: AcceptedContext, command: Command) -> tuple[int, str]:
@@ -70,7 +69,9 @@ class Intake:
         else:
             arrival, meta = self._head(now)
             await self._spool.append(arrival, [meta, *self._take_parts()], len(meta))
-        return (STORE_WARNING, self._warning) if self._warning else (Status.SUCCESS, "")
+        if self._warning:  # stored and passed on all the same (PS3.4 §B.2.3)
+            return Status.DATA_SET_DOES_NOT_MATCH_WARNING, self._warning
+        return Status.SUCCESS, ""
 
     async def abandon(self) -> None:
         """Drop what has been gathered, if it has not been committed."""
@@ -96,7 +97,7 @@ class Intake:
         )
         meta = file_meta(arrival)
         self._meta_bytes = len(meta)
-        if context.transfer_syntax not in DEFLATED_TRANSFER_SYNTAXES:
+        if context.transfer_syntax != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
             found = identify(self._first_bytes(), context.transfer_syntax)
             if found is not None and found != (command.sop_class_uid, command.sop_instance_uid):
                 self._warning = "SOP class or instance UID of data set and command differ"

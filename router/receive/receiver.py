@@ -16,7 +16,7 @@ from router.config.settings import Settings
 from router.dicom.codes import CommandField, Status
 from router.dicom.dimse import Command, echo_rsp, failure_rsp, store_rsp
 from router.dicom.events import AssociationRequested, CommandReceived, DataReceived, ReleaseRequested
-from router.dicom.negotiation import AcceptedContext, AssociateRequest, negotiate
+from router.dicom.negotiation import Acceptance, AcceptedContext, AssociateRequest, negotiate
 from router.errors import AssociationLost, AssociationTimeout, RemoteProtocolError, StorageError
 from router.logs import get_logger
 from router.model import Origin
@@ -121,20 +121,17 @@ class Receiver:
             return store_rsp(command, status, comment)
         large = self._settings().spool.large_object_bytes
         intake = Intake(self._spool, origin, context, command, large_object_bytes=large)
+        is_complete = False
         try:
-            while True:
-                event = await connection.next_event()
-                assert isinstance(event, DataReceived)  # noqa: S101 - nothing else follows such a command
-                await intake.take(event.fragments, now=self._clock.now())
-                if event.last:
-                    break
+            while not is_complete:
+                data = await _next_data(connection)
+                is_complete = data.last
+                await intake.take(data.fragments, now=self._clock.now())
             complete_at = self._clock.monotonic()
             status, comment = await intake.commit(now=self._clock.now())
         except StorageError as error:
-            log.error(
-                "instance not stored", detail=str(error), peer=origin.peer, calling_ae=origin.calling_ae
-            )
-            if not event.last:
+            log.error("instance not stored", detail=str(error), calling_ae=origin.calling_ae)
+            if not is_complete:
                 await _discard(connection, command)
             status = Status.OUT_OF_RESOURCES if error.out_of_resources else Status.PROCESSING_FAILURE
             return store_rsp(command, status, "the gateway could not store it")
@@ -145,25 +142,29 @@ class Receiver:
         return store_rsp(command, status, comment)
 
 
-def _accept(request: AssociateRequest, admission: Admission) -> object:
+def _accept(request: AssociateRequest, admission: Admission) -> Acceptance:
     return negotiate(request, allowed=admission.allows)
 
 
 def _refused_status(command: Command) -> int:
     """PS3.7 Annex C: what is wrong with a command that is not carried out."""
     if command.field not in (CommandField.C_ECHO_RQ, CommandField.C_STORE_RQ):
-        return Status.UNRECOGNISED_OPERATION
-    return Status.INVALID_ARGUMENT if not command.sop_instance_uid else Status.INVALID_OBJECT_INSTANCE
+        return Status.UNRECOGNIZED_OPERATION
+    return Status.INVALID_ARGUMENT if not command.sop_instance_uid else Status.INVALID_SOP_INSTANCE
 
 
 async def _discard(connection: Connection, command: Command) -> None:
     """Read the rest of a data set that is not wanted, so that the association can go on."""
     if not command.has_data_set:
         return
-    while True:
-        event = await connection.next_event()
-        if isinstance(event, DataReceived) and event.last:
-            return
+    while not (await _next_data(connection)).last:
+        pass
+
+
+async def _next_data(connection: Connection) -> DataReceived:
+    event = await connection.next_event()
+    assert isinstance(event, DataReceived)  # noqa: S101 - the association lets nothing else follow
+    return event
 
 
 async def _resolve(settings: Settings, calling_ae: str) -> dict[str, set[str]]:
