@@ -1,1 +1,1 @@
-"""The DICOM upper layer, DIMSE, file format and tag scanner: bytes in, values and bytes out; no I/O, no clock."""
+"""The DICOM upper layer and DIMSE, sans-I/O: bytes in, events and bytes out. No async, socket, clock."""
