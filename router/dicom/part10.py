@@ -14,21 +14,20 @@ from functools import lru_cache
 from pathlib import Path
 from struct import Struct
 
+from router.dicom.codes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from router.model import Arrival, Buffer
-
-# Ours, made once from a random UUID (PS3.5 §B.2); identifies the software, not the machine or the version.
-IMPLEMENTATION_CLASS_UID = "2.25.147690554981985406488710976109771848225"
-IMPLEMENTATION_VERSION_NAME = "DICOM_ROUTER_0_1"  # 16 characters at most (VR SH)
 
 # A command may carry any nonsense as a UID; what goes into file meta must fit a 16-bit length. 1024 is
 # sixteen times what PS3.5 §9.1 allows.
 UID_CAP_BYTES = 1024
 META_READ_BYTES = 8192  # of a file at first; file meta is seldom over 500 bytes
 META_CAP_BYTES = 1 << 20  # private information (0002,0102) may be large; beyond this it is no file meta
-
-_IMPLICIT_LE = "1.2.840.10008.1.2"
-_EXPLICIT_LE = "1.2.840.10008.1.2.1"
-_EXPLICIT_BE = "1.2.840.10008.1.2.2"
 
 _PREAMBLE = bytes(128) + b"DICM"
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
@@ -88,7 +87,7 @@ def _constant_parts(
     after = (
         _short(0x0010, b"UI", transfer_syntax_uid)
         + _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
-        + _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME)
+        + _short(0x0013, b"SH", IMPLEMENTATION_VERSION)
         + _short(0x0016, b"AE", calling_ae)
     )
     return len(before) + len(_SOP_INSTANCE) + _U16.size + len(after), before, after
@@ -193,9 +192,9 @@ def _guess_transfer_syntax(element: bytes, *, has_meta: bool) -> str:
     if len(element) == 8:
         explicit = element[4:6].isalpha() and element[4:6].isupper()
         if 0x0002 < int.from_bytes(element[:2], "little") <= 0x0010:
-            return _EXPLICIT_LE if explicit else _IMPLICIT_LE
+            return EXPLICIT_VR_LITTLE_ENDIAN if explicit else IMPLICIT_VR_LITTLE_ENDIAN
         if 0x0002 < int.from_bytes(element[:2], "big") <= 0x0010 and explicit:
-            return _EXPLICIT_BE
+            return EXPLICIT_VR_BIG_ENDIAN
     why = (
         "its file meta names no transfer syntax" if has_meta else "neither DICM at offset 128 nor a data set"
     )

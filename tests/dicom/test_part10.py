@@ -10,6 +10,7 @@ import pytest
 from pydicom.filereader import read_file_meta_info
 
 from router.dicom import part10
+from router.dicom.codes import IMPLEMENTATION_CLASS_UID
 from router.dicom.part10 import file_meta, read_file_meta
 from router.model import Arrival, Origin
 
@@ -36,7 +37,7 @@ def test_pydicom_reads_what_we_write(uid: str) -> None:
     assert (read.file_meta.MediaStorageSOPInstanceUID or "") == uid
     assert read.file_meta.TransferSyntaxUID == EXPLICIT
     assert read.file_meta.SourceApplicationEntityTitle == "CT1"
-    assert read.file_meta.ImplementationClassUID == part10.IMPLEMENTATION_CLASS_UID
+    assert read.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
     assert read.file_meta.FileMetaInformationGroupLength == len(written) - 132 - 12
     assert read.SOPClassUID == CT
 
