@@ -70,6 +70,7 @@ class Telemetry:
         self._by_attempt: dict[tuple[str, str], Counter] = {}
         self._by_delivery: dict[str, Histogram] = {}
         self._by_up: dict[str, Gauge] = {}
+        self._up: dict[str, bool] = {}
 
     def _declare_store(self) -> None:
         self._depth = self._gauge("queue_depth", "Deliveries in a state.", "destination", "state")
@@ -151,10 +152,15 @@ class Telemetry:
 
     def destination_up(self, destination: str, up: bool) -> None:
         """What the lane believes of its destination."""
+        self._up[destination] = up
         child = self._by_up.get(destination)
         if child is None:
             child = self._by_up[destination] = self._destination_up.labels(destination)
         child.set(1 if up else 0)
+
+    def destinations_up(self) -> dict[str, bool]:
+        """What was last said by :meth:`destination_up` of each."""
+        return dict(self._up)
 
     # Store
 

@@ -1,0 +1,423 @@
+"""The one door for operators: what the command line and the HTTP interface may see and do.
+
+Everything that comes out is a frozen value with names and types fit for JSON: keys as text (they do not fit
+a double), hashes in hexadecimal, instants as seconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from router import __version__
+from router.clock import Clock
+from router.config.settings import Modality, Settings
+from router.dicom.header import Header, scan
+from router.dicom.part10 import FileMeta, read_file_meta
+from router.errors import NotAllowed, UnknownItem
+from router.model import (
+    Attempt,
+    DeliveryRecord,
+    DeliveryState,
+    InstanceState,
+    InstanceTrace,
+    Origin,
+    Priority,
+    QueueDepth,
+    Reason,
+    RuleTrace,
+)
+from router.rules import Facts, RuleSet
+from router.spool import Spool
+
+HEAD_BYTES = 64 * 1024  # of a file at first: nearly every header fits
+PAGE_LIMIT = 1000  # deliveries in one answer: about 400 kB of JSON
+
+
+class Phase(StrEnum):
+    """Where the process stands between its start and its end."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether the gateway takes instances now, and if not, why."""
+
+    is_ready: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    """A delivery, as an operator sees it."""
+
+    delivery_id: int
+    key: str
+    destination: str
+    state: DeliveryState
+    reason: Reason
+    priority: Priority
+    attempts: int
+    created_at: float
+    changed_at: float
+    due_at: float | None
+    sop_instance_uid: str
+    sop_class_uid: str
+    calling_ae: str
+    size_bytes: int
+    last_status: str | None
+    last_comment: str
+    history: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePage:
+    """Some deliveries, and how many there are of each kind in all."""
+
+    deliveries: tuple[DeliveryView, ...]
+    next_after: int | None  # give it as ``after`` to read on; None: that was all
+    totals: tuple[QueueDepth, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequest:
+    """Which deliveries to try again now: by number, or by destination and state, or all that can be."""
+
+    ids: tuple[int, ...] = ()
+    destination: str | None = None
+    state: DeliveryState | None = None
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """How many deliveries are due again."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceView:
+    """All that happened to one arrival."""
+
+    key: str
+    state: InstanceState
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+    called_ae: str
+    peer: str
+    listener: str
+    received_at: float
+    size_bytes: int
+    content_hash: str
+    routed_at: float | None
+    hold: bool
+    destinations: tuple[str, ...]
+    rules: tuple[RuleTrace, ...]
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStatus:
+    """One destination, and what waits for it."""
+
+    name: str
+    kind: str
+    is_up: bool | None  # None: nothing was tried yet
+    pending: int
+    active: int
+    held: int
+    dead: int
+    oldest_s: float | None  # age of the oldest that waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolView:
+    """The store on disk."""
+
+    bytes_used: int
+    bytes_live: int
+    free_bytes: int
+    segments: int
+    large_objects: int
+    unrouted: int
+    is_accepting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The gateway at a glance."""
+
+    version: str
+    ae_title: str
+    phase: Phase
+    readiness: Readiness
+    started_at: float
+    uptime_s: float
+    dicom_ports: tuple[int, ...]
+    destinations: tuple[DestinationStatus, ...]
+    held_unmatched: int
+    spool: SpoolView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Where a file would go, and why."""
+
+    file: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    size_bytes: int
+    destinations: tuple[str, ...]
+    priority: Priority
+    hold: bool
+    rules: tuple[RuleTrace, ...]
+    problems: tuple[str, ...]
+
+
+class Admin:
+    """What can be asked of a running gateway. Raises ``UnknownItem`` and ``NotAllowed``."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        settings: Settings,
+        clock: Clock,
+        phase: Callable[[], Phase],
+        destinations_up: Callable[[], Mapping[str, bool]],
+        dicom_ports: Callable[[], Sequence[int]],
+    ) -> None:
+        self._spool = spool
+        self._settings = settings
+        self._clock = clock
+        self._phase = phase
+        self._destinations_up = destinations_up
+        self._dicom_ports = dicom_ports
+        self._started_at = clock.now()
+        self._started_monotonic = clock.monotonic()
+
+    def readiness(self) -> Readiness:
+        """Whether instances are taken now: cheap, reads no disk."""
+        phase = self._phase()
+        reasons: list[str] = []
+        if phase is not Phase.RUNNING:
+            reasons.append(phase.value)
+        if not self._spool.is_accepting:
+            reasons.append("disk_low")
+        return Readiness(is_ready=not reasons, reasons=tuple(reasons))
+
+    async def queue(
+        self,
+        *,
+        destination: str | None = None,
+        state: DeliveryState | None = None,
+        limit: int = 100,
+        after: int | None = None,
+    ) -> QueuePage:
+        """Deliveries by number, those of a destination or state only where asked, with totals."""
+        limit = max(1, min(limit, PAGE_LIMIT))
+        records = await self._spool.list_deliveries(
+            destination=destination, state=state, limit=limit + 1, after=after
+        )
+        page = records[:limit]
+        return QueuePage(
+            deliveries=tuple(map(_delivery_view, page)),
+            next_after=page[-1].delivery_id if len(records) > limit else None,
+            totals=tuple(await self._spool.depths()),
+        )
+
+    async def delivery(self, delivery_id: int) -> DeliveryView:
+        """One delivery with each of its attempts."""
+        return _delivery_view(await self._spool.show(delivery_id))
+
+    async def retry(self, request: RetryRequest) -> Retried:
+        """Make dead, held and deferred deliveries due now."""
+        has_filter = request.destination is not None or request.state is not None
+        if sum((bool(request.ids), has_filter, request.everything)) != 1:
+            raise NotAllowed("say which deliveries: ids, or a destination and/or state, or everything")
+        count = await self._spool.retry(
+            ids=request.ids or None, destination=request.destination, state=request.state
+        )
+        return Retried(count=count)
+
+    async def trace(self, sop_instance_uid: str) -> tuple[TraceView, ...]:
+        """Every arrival of a SOP Instance UID, oldest first."""
+        traces = await self._spool.trace(sop_instance_uid)
+        if not traces:
+            raise UnknownItem(f"no instance {sop_instance_uid} is known here")
+        return tuple(map(_trace_view, traces))
+
+    async def status(self) -> Status:
+        """Destinations, queue and store at a glance."""
+        depths = await self._spool.depths()
+        stats = await self._spool.stats()
+        return Status(
+            version=__version__,
+            ae_title=self._settings.ae_title,
+            phase=self._phase(),
+            readiness=self.readiness(),
+            started_at=self._started_at,
+            uptime_s=self._clock.monotonic() - self._started_monotonic,
+            dicom_ports=tuple(self._dicom_ports()),
+            destinations=self._destinations(depths),
+            held_unmatched=sum(
+                depth.count for depth in depths if not depth.destination and depth.state is DeliveryState.HELD
+            ),
+            spool=SpoolView(
+                bytes_used=stats.bytes_used,
+                bytes_live=stats.bytes_live,
+                free_bytes=stats.free_bytes,
+                segments=stats.segments,
+                large_objects=stats.large_objects,
+                unrouted=stats.unrouted,
+                is_accepting=self._spool.is_accepting,
+            ),
+        )
+
+    def _destinations(self, depths: Sequence[QueueDepth]) -> tuple[DestinationStatus, ...]:
+        """The configured destinations, and those that are gone but still have something waiting."""
+        names = dict.fromkeys(self._settings.destination_names)
+        names.update(dict.fromkeys(depth.destination for depth in depths if depth.destination))
+        up, now = self._destinations_up(), self._clock.now()
+        return tuple(
+            _destination_status(
+                name, self._kind(name), up.get(name), [d for d in depths if d.destination == name], now
+            )
+            for name in names
+        )
+
+    def _kind(self, name: str) -> str:
+        if name in self._settings.modalities:
+            return "modality"
+        return "folder" if name in self._settings.destinations else "removed"
+
+
+def explain_file(path: Path, rule_set: RuleSet, origin: Origin, *, now: float) -> Explanation:
+    """What the rules would decide for a file if ``origin`` sent it. Raises ``OSError`` and ``ValueError``."""
+    meta = read_file_meta(path)
+    size_bytes = path.stat().st_size - meta.data_set_offset
+    header = _scan_file(path, meta, rule_set)
+    decision = rule_set.decide(
+        Facts(
+            calling_ae=origin.calling_ae,
+            called_ae=origin.called_ae,
+            peer=origin.peer,
+            listener=origin.listener,
+            transfer_syntax=meta.transfer_syntax_uid,
+            sop_class=meta.sop_class_uid,
+            size_bytes=size_bytes,
+            received_at=now,
+        ),
+        header,
+    )
+    return Explanation(
+        file=str(path),
+        sop_instance_uid=meta.sop_instance_uid,
+        sop_class_uid=meta.sop_class_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        size_bytes=size_bytes,
+        destinations=decision.destinations,
+        priority=decision.priority,
+        hold=decision.hold,
+        rules=decision.trace,
+        problems=(header.problem,) if header.problem else (),
+    )
+
+
+def _scan_file(path: Path, meta: FileMeta, rule_set: RuleSet) -> Header:
+    """The elements that the rules ask for, from as little of the file as has them."""
+    limit = HEAD_BYTES
+    with path.open("rb") as file:
+        while True:
+            file.seek(meta.data_set_offset)
+            head = file.read(limit)
+            is_complete = len(head) < limit
+            header = scan(head, meta.transfer_syntax_uid, rule_set.asked, is_complete=is_complete)
+            if is_complete or not header.truncated:
+                return header
+            limit *= 8
+
+
+def describe_destination(settings: Settings, name: str) -> str:
+    """Where a destination is, in one line."""
+    modality = settings.modalities.get(name)
+    if isinstance(modality, Modality):
+        return f"{modality.ae_title}@{modality.host}:{modality.port}"
+    folder = settings.destinations.get(name)
+    return folder.folder if folder is not None else "no longer configured"
+
+
+def _destination_status(
+    name: str, kind: str, is_up: bool | None, depths: Sequence[QueueDepth], now: float
+) -> DestinationStatus:
+    counts = {depth.state: depth.count for depth in depths}
+    waiting = [
+        now - depth.oldest_at
+        for depth in depths
+        if depth.oldest_at is not None and depth.state in (DeliveryState.PENDING, DeliveryState.ACTIVE)
+    ]
+    return DestinationStatus(
+        name=name,
+        kind=kind,
+        is_up=is_up,
+        pending=counts.get(DeliveryState.PENDING, 0),
+        active=counts.get(DeliveryState.ACTIVE, 0),
+        held=counts.get(DeliveryState.HELD, 0),
+        dead=counts.get(DeliveryState.DEAD, 0),
+        oldest_s=max(waiting, default=None),
+    )
+
+
+def _delivery_view(record: DeliveryRecord) -> DeliveryView:
+    return DeliveryView(
+        delivery_id=record.delivery_id,
+        key=str(record.key),
+        destination=record.destination,
+        state=record.state,
+        reason=record.reason,
+        priority=record.priority,
+        attempts=record.attempts,
+        created_at=record.created_at,
+        changed_at=record.changed_at,
+        due_at=record.due_at,
+        sop_instance_uid=record.sop_instance_uid,
+        sop_class_uid=record.sop_class_uid,
+        calling_ae=record.calling_ae,
+        size_bytes=record.size_bytes,
+        last_status=None if record.last_status is None else f"{record.last_status:04X}",
+        last_comment=record.last_comment,
+        history=record.history,
+    )
+
+
+def _trace_view(trace: InstanceTrace) -> TraceView:
+    instance, decision = trace.instance, trace.decision
+    arrival = instance.arrival
+    return TraceView(
+        key=str(instance.key),
+        state=instance.state,
+        sop_instance_uid=arrival.sop_instance_uid,
+        sop_class_uid=arrival.sop_class_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        calling_ae=arrival.origin.calling_ae,
+        called_ae=arrival.origin.called_ae,
+        peer=arrival.origin.peer,
+        listener=arrival.origin.listener,
+        received_at=arrival.received_at,
+        size_bytes=instance.size_bytes,
+        content_hash=instance.content_hash.hex(),
+        routed_at=trace.routed_at,
+        hold=decision is not None and decision.hold,
+        destinations=decision.destinations if decision is not None else (),
+        rules=decision.trace if decision is not None else (),
+        deliveries=tuple(map(_delivery_view, trace.deliveries)),
+    )

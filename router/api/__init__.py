@@ -1,0 +1,1 @@
+"""HTTP: probes and metrics, answered at once, and the JSON interface under ``/api/v1``."""

@@ -1,0 +1,117 @@
+"""The HTTP application: ``/metrics``, ``/healthz``, ``/readyz``, and everything else to whom it belongs.
+
+Plain ASGI. The probes need no framework, and FastAPI (10 MB and half a second) is imported, in a thread, by
+the first request under ``/api/``: a gateway that only Prometheus watches never pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+import msgspec
+from anyio import to_thread
+
+from router.admin import Admin
+from router.clock import Clock
+from router.telemetry import CONTENT_TYPE, Telemetry
+
+METRICS_CACHE_S = 1.0  # rendering walks every series; several scrapers share one rendering
+
+# ASGI's own words (asgiref.typing is no dependency of uvicorn).
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_JSON = "application/json"
+_LINKS = {
+    "metrics": "/metrics",
+    "alive": "/healthz",
+    "ready": "/readyz",
+    "status": "/api/v1/status",
+    "queue": "/api/v1/queue",
+    "openapi": "/api/v1/openapi.json",
+}
+
+
+class HttpApp:
+    """Answers each request, or hands it to the application whose path it is."""
+
+    def __init__(self, *, admin: Admin, telemetry: Telemetry, clock: Clock) -> None:
+        self._admin = admin
+        self._telemetry = telemetry
+        self._clock = clock
+        self._rendering = anyio.Lock()
+        self._rendered = b""
+        self._rendered_until = -1.0
+        self._loading = anyio.Lock()
+        self._api: Asgi | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI request."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        if path.startswith("/api/"):
+            await (await self._load_api())(scope, receive, send)
+            return
+        answer = {
+            "/": self._index,
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+        }.get(path)
+        if answer is None:
+            status, kind, body = _error(404, f"nothing is at {path}; / lists what there is")
+        elif scope["method"] not in ("GET", "HEAD"):
+            status, kind, body = _error(405, f"{path} is only for GET")
+        else:
+            status, kind, body = await answer()
+        await _respond(send, status, kind, b"" if scope["method"] == "HEAD" else body)
+
+    async def _index(self) -> tuple[int, str, bytes]:
+        return 200, _JSON, msgspec.json.encode(_LINKS)
+
+    async def _healthz(self) -> tuple[int, str, bytes]:
+        return 200, _JSON, b'{"status":"alive"}'
+
+    async def _readyz(self) -> tuple[int, str, bytes]:
+        readiness = self._admin.readiness()
+        return 200 if readiness.is_ready else 503, _JSON, msgspec.json.encode(readiness)
+
+    async def _metrics(self) -> tuple[int, str, bytes]:
+        async with self._rendering:
+            if self._clock.monotonic() >= self._rendered_until:
+                self._rendered = await to_thread.run_sync(self._telemetry.render)
+                self._rendered_until = self._clock.monotonic() + METRICS_CACHE_S
+            return 200, CONTENT_TYPE, self._rendered
+
+    async def _load_api(self) -> Asgi:
+        async with self._loading:
+            if self._api is None:
+                self._api = await to_thread.run_sync(_import_api, self._admin)
+            return self._api
+
+
+def _import_api(admin: Admin) -> Asgi:
+    from router.api.v1 import build_api
+
+    return build_api(admin)
+
+
+def _error(status: int, sentence: str) -> tuple[int, str, bytes]:
+    return status, _JSON, msgspec.json.encode({"error": sentence})
+
+
+async def _respond(send: Send, status: int, kind: str, body: bytes) -> None:
+    headers = [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,78 @@
+"""The HTTP server: uvicorn inside the gateway's own loop, on a socket that we bind ourselves.
+
+uvicorn's quirks kept here: it takes the process's signals (they belong to ``app``), and it ends the process
+when it cannot bind (so it is handed a bound socket).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from router.api.http import Asgi
+
+SHUTDOWN_S = 3  # for requests under way when the gateway stops
+KEEP_ALIVE_S = 30  # Prometheus scrapes every 15 s by default: it keeps its connection
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpServer:
+    """One bound HTTP port."""
+
+    def __init__(self, app: Asgi) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+        )
+        self._server = _Server(config)
+        self._socket: socket.socket | None = None
+
+    def bind(self, host: str, port: int) -> None:
+        """Take the port. Raises ``OSError`` where that is not possible."""
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(128)
+        except BaseException:
+            bound.close()
+            raise
+        self._socket = bound
+
+    @property
+    def port(self) -> int:
+        """The port that is bound, also where the configuration left it to the system."""
+        assert self._socket is not None  # noqa: S101 - bind comes first
+        return int(self._socket.getsockname()[1])
+
+    async def serve(self) -> None:
+        """Answer requests until :meth:`stop` or cancellation."""
+        assert self._socket is not None  # noqa: S101 - bind comes first
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        """Let the requests under way end, then make ``serve`` return."""
+        self._server.should_exit = True

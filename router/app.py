@@ -1,0 +1,283 @@
+"""The composition root: builds every part, starts them in order, and stops them in the reverse order.
+
+Start: the spool is opened and repaired, lanes and routing take up what it holds, HTTP answers, and only
+then do the DICOM ports. Stop (SIGTERM, SIGINT): ports close, associations under way end, lanes finish what
+is outstanding and give the rest back, the spool closes; what takes longer than ``drain`` is cut off, and a
+second signal cuts at once. Nothing is lost either way: whatever was acknowledged is in the spool.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio import to_thread
+
+from router import __version__, config, rules
+from router.admin import Admin, Phase, describe_destination
+from router.api.http import HttpApp
+from router.api.server import HttpServer
+from router.clock import Clock, SystemClock
+from router.config.settings import Settings
+from router.deliver.lane import Lanes
+from router.errors import ConfigurationError, RouterError, StorageError
+from router.logs import get_logger
+from router.net.listener import ListeningPort
+from router.receive.receiver import Receiver
+from router.routing import run_routing
+from router.rules import RuleSet
+from router.spool import Spool
+from router.telemetry import Telemetry
+
+GAUGES_EVERY_S = 1.0  # how stale queue depths and spool sizes may be in /metrics
+
+_log = get_logger("app")
+
+
+class StartFailed(RouterError):
+    """The gateway could not start: a port is taken, the data directory cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What is bound, where the configuration left the choice to the system too."""
+
+    dicom: tuple[int, ...]
+    http: int
+
+
+class Gateway:
+    """One gateway: ``run`` once, until a signal or :meth:`stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rule_set: RuleSet,
+        *,
+        config_path: Path | None = None,
+        ready_file: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._rules = rule_set
+        self._config_path = config_path
+        self._ready_file = ready_file
+        self._environ = environ
+        self._clock = clock if clock is not None else SystemClock()
+        self._phase = Phase.STARTING
+        self._stop = anyio.Event()
+        self._ready = anyio.Event()
+        self._ports = Ports(dicom=(), http=0)
+        self.telemetry = Telemetry()
+
+    @property
+    def ports(self) -> Ports:
+        """What is bound; known once :meth:`wait_ready` has returned."""
+        return self._ports
+
+    async def wait_ready(self) -> None:
+        """Return when instances are taken."""
+        await self._ready.wait()
+
+    def stop(self) -> None:
+        """Ask for the orderly end, as SIGTERM does."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until asked to stop. Raises ``StartFailed``, or what a part died of."""
+        spool = await self._open_spool()
+        try:
+            async with spool.running():
+                await self._run_parts(spool)
+        except BaseExceptionGroup as group:
+            raise _first_cause(group) from group
+        _log.info("stopped")
+
+    async def _open_spool(self) -> Spool:
+        directory = self._settings.data_dir
+        try:
+            return await to_thread.run_sync(
+                lambda: Spool.open(
+                    directory, self._settings.spool, self._clock, retention_s=self._settings.retention
+                )
+            )
+        except OSError as error:
+            raise StartFailed(f"data_dir {directory} cannot be used: {error.strerror or error}") from error
+        except StorageError as error:
+            raise StartFailed(f"data_dir {directory} cannot be used: {error}") from error
+
+    async def _run_parts(self, spool: Spool) -> None:
+        settings, clock, telemetry = self._settings, self._clock, self.telemetry
+        lanes = Lanes(spool, settings, clock, telemetry, random.Random())  # noqa: S311 - jitter, no secret
+        receiver = Receiver(spool, lambda: self._settings, clock, telemetry)
+        admin = Admin(
+            spool=spool,
+            settings=settings,
+            clock=clock,
+            phase=lambda: self._phase,
+            destinations_up=telemetry.destinations_up,
+            dicom_ports=lambda: self._ports.dicom,
+        )
+        http = HttpServer(HttpApp(admin=admin, telemetry=telemetry, clock=clock))
+        listeners = [
+            ListeningPort(listener, receiver.serve, on_reject=telemetry.association_rejected)
+            for listener in settings.listeners
+        ]
+        self._bind(http, listeners)
+        async with anyio.create_task_group() as parts:
+            parts.start_soon(self._watch_signals, parts.cancel_scope)
+            parts.start_soon(lanes.run)
+            parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry)
+            parts.start_soon(self._keep_gauges, spool)
+            parts.start_soon(http.serve)
+            for listener in listeners:
+                parts.start_soon(listener.serve)
+            await self._announce()
+            await self._stop.wait()
+            await self._drain(lanes, listeners)
+            http.stop()
+            parts.cancel_scope.cancel()
+
+    def _bind(self, http: HttpServer, listeners: list[ListeningPort]) -> None:
+        address = self._settings.http
+        try:
+            http.bind(address.host, address.port)
+        except OSError as error:
+            raise StartFailed(_bind_problem("http", address.host, address.port, error)) from error
+        for listener, wanted in zip(listeners, self._settings.listeners, strict=True):
+            try:
+                listener.bind()
+            except OSError as error:
+                raise StartFailed(_bind_problem("listeners", wanted.host, wanted.port, error)) from error
+        self._ports = Ports(dicom=tuple(listener.port for listener in listeners), http=http.port)
+
+    async def _announce(self) -> None:
+        """Say to people, to whoever waits for the file, and to systemd that instances are taken."""
+        self._phase = Phase.RUNNING
+        for name in self._settings.destination_names:
+            _log.info("destination", destination=name, to=describe_destination(self._settings, name))
+        _log.info(
+            "ready",
+            version=__version__,
+            ae_title=self._settings.ae_title,
+            dicom=self._ports.dicom,
+            http=self._ports.http,
+            data_dir=str(self._settings.data_dir),
+            pid=os.getpid(),
+        )
+        if self._ready_file is not None:
+            await to_thread.run_sync(_write_whole, self._ready_file, msgspec.json.encode(self._ports))
+        _notify(self._environ, "READY=1")
+        self._ready.set()
+
+    async def _drain(self, lanes: Lanes, listeners: list[ListeningPort]) -> None:
+        """Let what is under way end, for as long as the configuration allows in all."""
+        self._phase = Phase.DRAINING
+        _notify(self._environ, "STOPPING=1")
+        _log.info(
+            "draining",
+            associations=sum(listener.associations for listener in listeners),
+            at_most_s=self._settings.drain,
+        )
+        deadline = self._clock.monotonic() + self._settings.drain
+        for listener in listeners:
+            listener.stop_accepting()
+        with anyio.move_on_after(self._settings.drain):
+            for listener in listeners:
+                await listener.wait_idle()
+        await lanes.drain(max(deadline - self._clock.monotonic(), 0.0))
+
+    async def _watch_signals(self, scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await self.reload()
+                elif self._stop.is_set():
+                    _log.warning("stopping at once", signal=signal.Signals(number).name)
+                    scope.cancel()
+                else:
+                    _log.info("stopping", signal=signal.Signals(number).name)
+                    self._stop.set()
+
+    async def reload(self) -> bool:
+        """Read the configuration again and swap all rules, or none. What else changed is named in the log."""
+        if self._config_path is None:
+            return False
+        try:
+            fresh, rule_set = await to_thread.run_sync(self._load_again, self._config_path)
+        except (ConfigurationError, OSError) as error:
+            problems = error.problems if isinstance(error, ConfigurationError) else [str(error)]
+            _log.error("reload failed: the rules before stay in force", problems=problems)
+            self.telemetry.reload("failure")
+            return False
+        self._rules = rule_set
+        self.telemetry.reload("success")
+        _log.info("reloaded", rules=len(rule_set.rules), needs_restart=_changed(self._settings, fresh))
+        return True
+
+    def _load_again(self, path: Path) -> tuple[Settings, RuleSet]:
+        """The file's settings, and its rules checked against the destinations that are being served."""
+        fresh = config.load(path, self._environ)
+        return fresh, rules.load(fresh.rules, path.parent, self._settings.destination_names, self._environ)
+
+    async def _keep_gauges(self, spool: Spool) -> None:
+        while True:
+            try:
+                self.telemetry.set_depths(await spool.depths(), self._clock.now())
+                stats = await spool.stats()
+                self.telemetry.set_spool(stats.bytes_used, stats.free_bytes)
+            except RouterError as error:
+                _log.warning("gauges not updated", because=str(error))
+            await anyio.sleep(GAUGES_EVERY_S)
+
+
+def _changed(before: Settings, after: Settings) -> list[str]:
+    """The keys whose change takes effect at the next start only."""
+    return [
+        field.name
+        for field in fields(Settings)
+        if field.name != "rules" and getattr(before, field.name) != getattr(after, field.name)
+    ]
+
+
+def _bind_problem(key: str, host: str, port: int, error: OSError) -> str:
+    return (
+        f"{key}: port {port} on {host or 'all addresses'} cannot be bound: {error.strerror or error}. "
+        "Is another gateway running? Otherwise choose another port in the configuration."
+    )
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that ended the others."""
+    first = group.exceptions[0]
+    return _first_cause(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Readers see the whole file or none."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def _notify(environ: Mapping[str, str], state: str) -> None:
+    """Tell systemd (sd_notify(3)) where it asked to be told."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            notifier.connect(address)
+            notifier.sendall(state.encode())
+    except OSError as error:
+        _log.warning("systemd was not notified", because=error.strerror)

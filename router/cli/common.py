@@ -1,0 +1,146 @@
+"""What the commands share: their options, their consoles, and how they end.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command
+line or the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from router.config.settings import Settings
+    from router.rules import RuleSet
+    from router.scu import Target
+
+FAILED = 1
+WRONG_USE = 2
+DEFAULT_CALLING_AE = "DICOM_ROUTER"
+
+out = Console(soft_wrap=False, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+_ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>\d{1,5})")
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="DICOM_ROUTER_CONFIG", help="The configuration file.", metavar="FILE"
+    ),
+]
+UrlOption = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="DICOM_ROUTER_URL", help="The running gateway's HTTP address.", metavar="HTTP"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+DEFAULT_CONFIG = Path("router.yaml")
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def fail(sentence: str, code: int = FAILED) -> NoReturn:
+    """End the command with one clear sentence."""
+    err.print(sentence, style="red", markup=False)
+    raise typer.Exit(code)
+
+
+def print_json(content: object) -> None:
+    """Values of ``admin`` and plain containers, readable."""
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
+
+
+def load_configuration(path: Path) -> tuple[Settings, RuleSet]:
+    """Settings and rules, or exit 2 with each problem on its own line."""
+    from router import config
+    from router.errors import ConfigurationError
+
+    try:
+        return config.load_all(path)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            err.print(problem, markup=False)
+        fail(f"{path}: {_count(len(error.problems), 'problem')}; nothing was started.", WRONG_USE)
+    except OSError as error:
+        hint = " Name the configuration with -c FILE." if not path.exists() else ""
+        fail(f"{path}: {error.strerror or error}.{hint}", WRONG_USE)
+
+
+def resolve_target(text: str, config_path: Path, calling_ae: str | None) -> Target:
+    """``AE@host:port``, or the name of a modality in the configuration."""
+    from router.scu import Target
+
+    if address := _ADDRESS.fullmatch(text):
+        return Target(
+            host=address["host"].strip("[]"),
+            port=int(address["port"]),
+            called_ae=address["ae"],
+            calling_ae=calling_ae or DEFAULT_CALLING_AE,
+        )
+    if not config_path.exists():
+        fail(
+            f"{text!r} is no address (AE@host:port), and there is no configuration {config_path} that could "
+            "name it: give an address, or the configuration with -c FILE.",
+            WRONG_USE,
+        )
+    settings, _ = load_configuration(config_path)
+    modality = settings.modalities.get(text)
+    if modality is None:
+        fail(
+            f"{config_path} has no modality {text!r}{did_you_mean(text, list(settings.modalities))}.",
+            WRONG_USE,
+        )
+    return Target(
+        host=modality.host,
+        port=modality.port,
+        called_ae=modality.ae_title,
+        calling_ae=calling_ae or modality.local_ae_title or settings.ae_title,
+        connect_s=modality.deliver.connect_timeout,
+        response_s=modality.deliver.response_timeout,
+        max_pdu_bytes=modality.deliver.max_pdu_bytes,
+    )
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A hint for a misspelt name, empty where nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    return f" (it has {', '.join(known)})" if known else ""
+
+
+def when(at: float | None) -> str:
+    """An instant in local time, for people."""
+    if at is None:
+        return ""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: int) -> str:
+    """Bytes, for people."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1024 or unit == "TB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def environment_flag(name: str) -> bool:
+    """Whether an environment variable says yes."""
+    return os.environ.get(name, "") not in ("", "0", "false", "no")

@@ -1,0 +1,162 @@
+"""``queue``: what waits in a running gateway, and ``retry``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from router.cli.common import DEFAULT_URL, WRONG_USE, JsonOption, UrlOption, fail, out, print_json, size, when
+from router.model import DeliveryState
+
+if TYPE_CHECKING:
+    from router.admin import DeliveryView
+    from router.model import QueueDepth
+
+STYLES = {
+    DeliveryState.DELIVERED: "green",
+    DeliveryState.DEAD: "red",
+    DeliveryState.HELD: "yellow",
+    DeliveryState.ACTIVE: "cyan",
+}
+
+
+def build() -> typer.Typer:
+    """The group of commands."""
+    group = typer.Typer(help="What waits for which destination, and why.", no_args_is_help=True)
+    group.command("ls")(ls)
+    group.command("show")(show)
+    group.command("retry")(retry)
+    return group
+
+
+def ls(
+    destination: Annotated[str | None, typer.Option("--destination", "-d", help="Only this one's.")] = None,
+    state: Annotated[DeliveryState | None, typer.Option("--state", "-s", help="Only in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    after: Annotated[int | None, typer.Option(help="Go on after this number.")] = None,
+    url: UrlOption = DEFAULT_URL,
+    as_json: JsonOption = False,
+) -> None:
+    """List deliveries, with totals.
+
+    Example: [bold]dicom-router queue ls --state dead --destination pacs[/bold]
+    """
+    from router.admin import QueuePage
+    from router.cli.client import Client
+    from router.errors import RouterError
+
+    try:
+        page = Client(url).get(
+            QueuePage, "queue", destination=destination, state=state, limit=limit, after=after
+        )
+    except RouterError as error:
+        fail(str(error))
+    if as_json:
+        print_json(page)
+        return
+    out.print(_totals(page.totals))
+    if page.deliveries:
+        out.print(_listing(page.deliveries))
+    if page.next_after is not None:
+        out.print(f"There are more: --after {page.next_after}", style="dim")
+
+
+def show(
+    delivery_id: Annotated[int, typer.Argument(help="The delivery's number, as in queue ls.", min=0)],
+    url: UrlOption = DEFAULT_URL,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one delivery with each of its attempts.
+
+    Example: [bold]dicom-router queue show 17[/bold]
+    """
+    from router.admin import DeliveryView
+    from router.cli.client import Client
+    from router.errors import RouterError
+
+    try:
+        delivery = Client(url).get(DeliveryView, "queue", str(delivery_id))
+    except RouterError as error:
+        fail(str(error))
+    if as_json:
+        print_json(delivery)
+        return
+    print_delivery(delivery)
+
+
+def retry(
+    ids: Annotated[list[int] | None, typer.Argument(help="Numbers, as in queue ls.")] = None,
+    destination: Annotated[str | None, typer.Option("--destination", "-d", help="All of this one's.")] = None,
+    state: Annotated[DeliveryState | None, typer.Option("--state", "-s", help="All in this state.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that can be tried again.")] = False,
+    url: UrlOption = DEFAULT_URL,
+) -> None:
+    """Try dead, held or deferred deliveries again now.
+
+    Examples: [bold]dicom-router queue retry 17 18[/bold],
+    [bold]dicom-router queue retry -d pacs -s dead[/bold]
+    """
+    from router.admin import Retried, RetryRequest
+    from router.cli.client import Client
+    from router.errors import RouterError
+
+    has_filter = destination is not None or state is not None
+    if sum((bool(ids), has_filter, everything)) != 1:
+        fail("Say which deliveries: numbers, or --destination and/or --state, or --all.", WRONG_USE)
+    request = RetryRequest(ids=tuple(ids or ()), destination=destination, state=state, everything=everything)
+    try:
+        retried = Client(url).post(Retried, "queue", "retry", body=request)
+    except RouterError as error:
+        fail(str(error))
+    out.print(f"{retried.count} due again.")
+    if ids and retried.count < len(ids):
+        fail("The others do not exist, or are active, delivered or discarded.")
+
+
+def _totals(totals: tuple[QueueDepth, ...]) -> Table:
+    table = Table("destination", "state", "count", "oldest", title="Queue", title_justify="left")
+    for depth in totals:
+        table.add_row(
+            depth.destination or "(unmatched)", styled(depth.state), str(depth.count), when(depth.oldest_at)
+        )
+    return table
+
+
+def _listing(deliveries: tuple[DeliveryView, ...]) -> Table:
+    table = Table("no.", "destination", "state", "reason", "tries", "size", "due", "SOP instance", "from")
+    for item in deliveries:
+        table.add_row(
+            str(item.delivery_id),
+            item.destination or "(unmatched)",
+            styled(item.state),
+            item.reason,
+            str(item.attempts),
+            size(item.size_bytes),
+            when(item.due_at),
+            item.sop_instance_uid,
+            item.calling_ae,
+        )
+    return table
+
+
+def styled(state: DeliveryState) -> str:
+    """A state in its colour."""
+    style = STYLES.get(state)
+    return f"[{style}]{state}[/{style}]" if style else str(state)
+
+
+def print_delivery(delivery: DeliveryView) -> None:
+    """One delivery and its attempts."""
+    out.print(
+        f"{delivery.destination or '(unmatched)'} (no. {delivery.delivery_id}): {styled(delivery.state)}, "
+        f"{delivery.reason}, since {when(delivery.changed_at)}"
+        + (f", due {when(delivery.due_at)}" if delivery.due_at is not None else "")
+    )
+    for attempt in delivery.history:
+        status = "" if attempt.status is None else f" {attempt.status:04X}"
+        comment = f" ({attempt.comment})" if attempt.comment else ""
+        took = f"{(attempt.ended_at - attempt.started_at) * 1000:.0f} ms"
+        result = f"{attempt.reason}{status} in {took}{comment}"
+        out.print(f"  attempt {attempt.number}, {when(attempt.started_at)}: {result}", markup=False)

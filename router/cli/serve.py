@@ -1,0 +1,66 @@
+"""``serve`` and ``check``: run the gateway, and see whether it would run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.cli.common import DEFAULT_CONFIG, FAILED, ConfigOption, err, fail, load_configuration, out
+
+
+def add_to(command: typer.Typer) -> None:
+    """Register the commands."""
+    command.command()(serve)
+    command.command()(check)
+
+
+def serve(
+    config: ConfigOption = DEFAULT_CONFIG,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help='Written once instances are taken: {"dicom":[PORTS],"http":PORT}.', metavar="PATH"),
+    ] = None,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C.
+
+    The first signal drains: ports close, what is under way ends. A second one stops at once; nothing that was
+    acknowledged is lost either way. SIGHUP reads the rules again.
+
+    Example: [bold]dicom-router serve -c /etc/dicom-router/router.yaml[/bold]
+    """
+    import anyio
+
+    from router import logs
+    from router.app import Gateway, StartFailed
+
+    settings, rule_set = load_configuration(config)
+    logs.configure(settings.log_level)
+    gateway = Gateway(settings, rule_set, config_path=config, ready_file=ready_file)
+    try:
+        anyio.run(gateway.run)
+    except StartFailed as error:
+        fail(str(error))
+    except Exception:  # a part died of a defect: say all that is known, and let a supervisor restart us
+        logs.get_logger("app").exception("the gateway died")
+        raise typer.Exit(FAILED) from None
+
+
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Read configuration and rules, and print every problem as file:line:column: message.
+
+    Exit code 0 when there is none, 2 otherwise. Nothing is started or written.
+
+    Example: [bold]dicom-router check -c router.yaml[/bold]
+    """
+    settings, rule_set = load_configuration(config)
+    counts = (
+        f"{len(settings.listeners)} listener(s)",
+        f"{len(settings.modalities)} modality(ies)",
+        f"{len(settings.destinations)} other destination(s)",
+        f"{len(rule_set.rules)} rule(s)",
+    )
+    out.print(f"{config}: no problems. {', '.join(counts)}; unmatched: {settings.unmatched}.", markup=False)
+    if not rule_set.rules and settings.unmatched == "hold":
+        err.print("There are no rules: everything that arrives will be held.", style="yellow")

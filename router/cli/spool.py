@@ -1,0 +1,1 @@
+"""``spool``: look into the store itself, with the gateway running or not."""
