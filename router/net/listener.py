@@ -46,6 +46,7 @@ class ListeningPort:
         self._on_reject = on_reject
         self._tls = tls
         self._sockets: list[socket.socket] = []
+        self._port = settings.port
         self._servers: list[asyncio.Server] = []
         self._tasks: TaskGroup | None = None
         self._open: set[Connection] = set()
@@ -55,7 +56,7 @@ class ListeningPort:
     @property
     def port(self) -> int:
         """The port that is bound, also where the configuration left it to the system."""
-        return int(self._sockets[0].getsockname()[1])
+        return self._port
 
     @property
     def associations(self) -> int:
@@ -77,6 +78,7 @@ class ListeningPort:
             sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
         sock.setblocking(False)
         self._sockets.append(sock)
+        self._port = int(sock.getsockname()[1])
 
     async def serve(self) -> None:
         """Accept associations until cancelled; then abort those that are open."""
