@@ -1,14 +1,12 @@
 """The one door for operators: what the command line and the HTTP interface may see and do.
 
-Everything that comes out is a frozen value with names and types fit for JSON: keys as text (they do not fit
-a double), hashes in hexadecimal, instants as seconds since the Unix epoch.
+Everything that comes out is a value of ``router.views``. A running gateway is asked through :class:`Admin`;
+the functions need no gateway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from router import __version__
@@ -17,170 +15,27 @@ from router.config.settings import Modality, Settings
 from router.dicom.header import Header, scan
 from router.dicom.part10 import FileMeta, read_file_meta
 from router.errors import NotAllowed, UnknownItem
-from router.model import (
-    Attempt,
-    DeliveryRecord,
-    DeliveryState,
-    InstanceState,
-    InstanceTrace,
-    Origin,
-    Priority,
-    QueueDepth,
-    Reason,
-    RuleTrace,
-)
+from router.model import DeliveryState, Origin, QueueDepth
 from router.rules import Facts, RuleSet
 from router.spool import Spool
+from router.views import (
+    DeliveryView,
+    DestinationStatus,
+    Explanation,
+    Phase,
+    QueuePage,
+    Readiness,
+    Retried,
+    RetryRequest,
+    SpoolView,
+    Status,
+    TraceView,
+    delivery_view,
+    trace_view,
+)
 
 HEAD_BYTES = 64 * 1024  # of a file at first: nearly every header fits
 PAGE_LIMIT = 1000  # deliveries in one answer: about 400 kB of JSON
-
-
-class Phase(StrEnum):
-    """Where the process stands between its start and its end."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    DRAINING = "draining"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readiness:
-    """Whether the gateway takes instances now, and if not, why."""
-
-    is_ready: bool
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryView:
-    """A delivery, as an operator sees it."""
-
-    delivery_id: int
-    key: str
-    destination: str
-    state: DeliveryState
-    reason: Reason
-    priority: Priority
-    attempts: int
-    created_at: float
-    changed_at: float
-    due_at: float | None
-    sop_instance_uid: str
-    sop_class_uid: str
-    calling_ae: str
-    size_bytes: int
-    last_status: str | None
-    last_comment: str
-    history: tuple[Attempt, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuePage:
-    """Some deliveries, and how many there are of each kind in all."""
-
-    deliveries: tuple[DeliveryView, ...]
-    next_after: int | None  # give it as ``after`` to read on; None: that was all
-    totals: tuple[QueueDepth, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRequest:
-    """Which deliveries to try again now: by number, or by destination and state, or all that can be."""
-
-    ids: tuple[int, ...] = ()
-    destination: str | None = None
-    state: DeliveryState | None = None
-    everything: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
-    """How many deliveries are due again."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceView:
-    """All that happened to one arrival."""
-
-    key: str
-    state: InstanceState
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    calling_ae: str
-    called_ae: str
-    peer: str
-    listener: str
-    received_at: float
-    size_bytes: int
-    content_hash: str
-    routed_at: float | None
-    hold: bool
-    destinations: tuple[str, ...]
-    rules: tuple[RuleTrace, ...]
-    deliveries: tuple[DeliveryView, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestinationStatus:
-    """One destination, and what waits for it."""
-
-    name: str
-    kind: str
-    is_up: bool | None  # None: nothing was tried yet
-    pending: int
-    active: int
-    held: int
-    dead: int
-    oldest_s: float | None  # age of the oldest that waits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolView:
-    """The store on disk."""
-
-    bytes_used: int
-    bytes_live: int
-    free_bytes: int
-    segments: int
-    large_objects: int
-    unrouted: int
-    is_accepting: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """The gateway at a glance."""
-
-    version: str
-    ae_title: str
-    phase: Phase
-    readiness: Readiness
-    started_at: float
-    uptime_s: float
-    dicom_ports: tuple[int, ...]
-    destinations: tuple[DestinationStatus, ...]
-    held_unmatched: int
-    spool: SpoolView
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Where a file would go, and why."""
-
-    file: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    size_bytes: int
-    destinations: tuple[str, ...]
-    priority: Priority
-    hold: bool
-    rules: tuple[RuleTrace, ...]
-    problems: tuple[str, ...]
 
 
 class Admin:
@@ -230,14 +85,14 @@ class Admin:
         )
         page = records[:limit]
         return QueuePage(
-            deliveries=tuple(map(_delivery_view, page)),
+            deliveries=tuple(map(delivery_view, page)),
             next_after=page[-1].delivery_id if len(records) > limit else None,
             totals=tuple(await self._spool.depths()),
         )
 
     async def delivery(self, delivery_id: int) -> DeliveryView:
         """One delivery with each of its attempts."""
-        return _delivery_view(await self._spool.show(delivery_id))
+        return delivery_view(await self._spool.show(delivery_id))
 
     async def retry(self, request: RetryRequest) -> Retried:
         """Make dead, held and deferred deliveries due now."""
@@ -254,7 +109,7 @@ class Admin:
         traces = await self._spool.trace(sop_instance_uid)
         if not traces:
             raise UnknownItem(f"no instance {sop_instance_uid} is known here")
-        return tuple(map(_trace_view, traces))
+        return tuple(map(trace_view, traces))
 
     async def status(self) -> Status:
         """Destinations, queue and store at a glance."""
@@ -374,50 +229,4 @@ def _destination_status(
         held=counts.get(DeliveryState.HELD, 0),
         dead=counts.get(DeliveryState.DEAD, 0),
         oldest_s=max(waiting, default=None),
-    )
-
-
-def _delivery_view(record: DeliveryRecord) -> DeliveryView:
-    return DeliveryView(
-        delivery_id=record.delivery_id,
-        key=str(record.key),
-        destination=record.destination,
-        state=record.state,
-        reason=record.reason,
-        priority=record.priority,
-        attempts=record.attempts,
-        created_at=record.created_at,
-        changed_at=record.changed_at,
-        due_at=record.due_at,
-        sop_instance_uid=record.sop_instance_uid,
-        sop_class_uid=record.sop_class_uid,
-        calling_ae=record.calling_ae,
-        size_bytes=record.size_bytes,
-        last_status=None if record.last_status is None else f"{record.last_status:04X}",
-        last_comment=record.last_comment,
-        history=record.history,
-    )
-
-
-def _trace_view(trace: InstanceTrace) -> TraceView:
-    instance, decision = trace.instance, trace.decision
-    arrival = instance.arrival
-    return TraceView(
-        key=str(instance.key),
-        state=instance.state,
-        sop_instance_uid=arrival.sop_instance_uid,
-        sop_class_uid=arrival.sop_class_uid,
-        transfer_syntax_uid=arrival.transfer_syntax_uid,
-        calling_ae=arrival.origin.calling_ae,
-        called_ae=arrival.origin.called_ae,
-        peer=arrival.origin.peer,
-        listener=arrival.origin.listener,
-        received_at=arrival.received_at,
-        size_bytes=instance.size_bytes,
-        content_hash=instance.content_hash.hex(),
-        routed_at=trace.routed_at,
-        hold=decision is not None and decision.hold,
-        destinations=decision.destinations if decision is not None else (),
-        rules=decision.trace if decision is not None else (),
-        deliveries=tuple(map(_delivery_view, trace.deliveries)),
     )

@@ -21,7 +21,7 @@ import msgspec
 from anyio import to_thread
 
 from router import __version__, config, rules
-from router.admin import Admin, Phase, describe_destination
+from router.admin import Admin, describe_destination
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.clock import Clock, SystemClock
@@ -35,6 +35,7 @@ from router.routing import run_routing
 from router.rules import RuleSet
 from router.spool import Spool
 from router.telemetry import Telemetry
+from router.views import Phase
 
 GAUGES_EVERY_S = 1.0  # how stale queue depths and spool sizes may be in /metrics
 

@@ -210,7 +210,7 @@ def _compressed(ds: Dataset) -> Dataset:
 
 
 def _write(path: Path, ds: Dataset) -> None:
-    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     dcmwrite(path, ds, enforce_file_format=True)
 

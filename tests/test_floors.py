@@ -33,6 +33,7 @@ FLOORS = {
     "admin": 5,
     "sink": 5,
     "scu": 5,
+    "views": 5,
     "api": 6,
     "web": 6,
     "app": 7,

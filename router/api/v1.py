@@ -14,10 +14,11 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from router import __version__
-from router.admin import PAGE_LIMIT, Admin, DeliveryView, QueuePage, Retried, RetryRequest, Status, TraceView
+from router.admin import PAGE_LIMIT, Admin
 from router.errors import NotAllowed, RouterError, UnknownItem
 from router.logs import get_logger
 from router.model import DeliveryState
+from router.views import DeliveryView, QueuePage, Retried, RetryRequest, Status, TraceView
 
 _PREFIX = "/api/v1"
 _log = get_logger("api")

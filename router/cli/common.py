@@ -7,7 +7,6 @@ line or the configuration is wrong.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -137,10 +136,13 @@ def size(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def uid_name(uid: str) -> str:
+    """What a UID stands for, or the UID where nobody knows."""
+    from pydicom import config
+    from pydicom.uid import UID
+
+    return UID(uid, config.IGNORE).name or uid
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def environment_flag(name: str) -> bool:
-    """Whether an environment variable says yes."""
-    return os.environ.get(name, "") not in ("", "0", "false", "no")

@@ -21,12 +21,13 @@ from router.cli.common import (
     out,
     print_json,
     size,
+    uid_name,
     when,
 )
 
 if TYPE_CHECKING:
-    from router.admin import Explanation, TraceView
     from router.model import RuleTrace
+    from router.views import Explanation, TraceView
 
 
 def add_to(command: typer.Typer) -> None:
@@ -90,9 +91,9 @@ def trace(
 
     Example: [bold]dicom-router trace 1.2.840.113619.2.5.1762583153.215519.978957063.78[/bold]
     """
-    from router.admin import TraceView
     from router.cli.client import Client
     from router.errors import RouterError
+    from router.views import TraceView
 
     try:
         traces = Client(url).get(tuple[TraceView, ...], "trace", sop_instance_uid)
@@ -114,7 +115,7 @@ def print_rules(rules: tuple[RuleTrace, ...]) -> None:
 
 def _print_explanation(explanation: Explanation) -> None:
     out.print(f"{explanation.file}", style="bold", markup=False)
-    what = f"{_name(explanation.sop_class_uid)}, {_name(explanation.transfer_syntax_uid)}"
+    what = f"{uid_name(explanation.sop_class_uid)}, {uid_name(explanation.transfer_syntax_uid)}"
     out.print(f"  {what}, {size(explanation.size_bytes)}", markup=False)
     print_rules(explanation.rules)
     if explanation.destinations:
@@ -134,7 +135,7 @@ def _print_trace(item: TraceView) -> None:
     out.print(
         f"  received {when(item.received_at)} from {item.calling_ae} at {item.peer}, which called "
         f"{item.called_ae} on listener {item.listener}: {size(item.size_bytes)}, "
-        f"{_name(item.sop_class_uid)}, {_name(item.transfer_syntax_uid)}",
+        f"{uid_name(item.sop_class_uid)}, {uid_name(item.transfer_syntax_uid)}",
         markup=False,
     )
     if item.routed_at is None:
@@ -148,10 +149,3 @@ def _print_trace(item: TraceView) -> None:
             out.print("  → dropped: no rule sends it")
     for delivery in item.deliveries:
         print_delivery(delivery)
-
-
-def _name(uid: str) -> str:
-    """What a UID stands for, or the UID where nobody knows."""
-    from pydicom.uid import UID_dictionary
-
-    return UID_dictionary[uid][0] if uid in UID_dictionary else uid

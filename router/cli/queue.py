@@ -11,8 +11,8 @@ from router.cli.common import DEFAULT_URL, WRONG_USE, JsonOption, UrlOption, fai
 from router.model import DeliveryState
 
 if TYPE_CHECKING:
-    from router.admin import DeliveryView
     from router.model import QueueDepth
+    from router.views import DeliveryView
 
 STYLES = {
     DeliveryState.DELIVERED: "green",
@@ -43,9 +43,9 @@ def ls(
 
     Example: [bold]dicom-router queue ls --state dead --destination pacs[/bold]
     """
-    from router.admin import QueuePage
     from router.cli.client import Client
     from router.errors import RouterError
+    from router.views import QueuePage
 
     try:
         page = Client(url).get(
@@ -72,9 +72,9 @@ def show(
 
     Example: [bold]dicom-router queue show 17[/bold]
     """
-    from router.admin import DeliveryView
     from router.cli.client import Client
     from router.errors import RouterError
+    from router.views import DeliveryView
 
     try:
         delivery = Client(url).get(DeliveryView, "queue", str(delivery_id))
@@ -98,9 +98,9 @@ def retry(
     Examples: [bold]dicom-router queue retry 17 18[/bold],
     [bold]dicom-router queue retry -d pacs -s dead[/bold]
     """
-    from router.admin import Retried, RetryRequest
     from router.cli.client import Client
     from router.errors import RouterError
+    from router.views import Retried, RetryRequest
 
     has_filter = destination is not None or state is not None
     if sum((bool(ids), has_filter, everything)) != 1:

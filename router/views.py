@@ -1,0 +1,217 @@
+"""What operators see: frozen values with names and types fit for JSON.
+
+Keys are text (they do not fit a double), hashes and statuses hexadecimal, instants seconds since the Unix
+epoch. Encoded as they are, they are the answers of ``/api/v1`` and the command line's ``--json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from router.model import (
+    Attempt,
+    DeliveryRecord,
+    DeliveryState,
+    InstanceState,
+    InstanceTrace,
+    Priority,
+    QueueDepth,
+    Reason,
+    RuleTrace,
+)
+
+
+class Phase(StrEnum):
+    """Where the process stands between its start and its end."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether the gateway takes instances now, and if not, why."""
+
+    is_ready: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    """A delivery, as an operator sees it."""
+
+    delivery_id: int
+    key: str
+    destination: str
+    state: DeliveryState
+    reason: Reason
+    priority: Priority
+    attempts: int
+    created_at: float
+    changed_at: float
+    due_at: float | None
+    sop_instance_uid: str
+    sop_class_uid: str
+    calling_ae: str
+    size_bytes: int
+    last_status: str | None
+    last_comment: str
+    history: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePage:
+    """Some deliveries, and how many there are of each kind in all."""
+
+    deliveries: tuple[DeliveryView, ...]
+    next_after: int | None  # give it as ``after`` to read on; None: that was all
+    totals: tuple[QueueDepth, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequest:
+    """Which deliveries to try again now: by number, or by destination and state, or all that can be."""
+
+    ids: tuple[int, ...] = ()
+    destination: str | None = None
+    state: DeliveryState | None = None
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """How many deliveries are due again."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceView:
+    """All that happened to one arrival."""
+
+    key: str
+    state: InstanceState
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+    called_ae: str
+    peer: str
+    listener: str
+    received_at: float
+    size_bytes: int
+    content_hash: str
+    routed_at: float | None
+    hold: bool
+    destinations: tuple[str, ...]
+    rules: tuple[RuleTrace, ...]
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStatus:
+    """One destination, and what waits for it."""
+
+    name: str
+    kind: str
+    is_up: bool | None  # None: nothing was tried yet
+    pending: int
+    active: int
+    held: int
+    dead: int
+    oldest_s: float | None  # age of the oldest that waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolView:
+    """The store on disk."""
+
+    bytes_used: int
+    bytes_live: int
+    free_bytes: int
+    segments: int
+    large_objects: int
+    unrouted: int
+    is_accepting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The gateway at a glance."""
+
+    version: str
+    ae_title: str
+    phase: Phase
+    readiness: Readiness
+    started_at: float
+    uptime_s: float
+    dicom_ports: tuple[int, ...]
+    destinations: tuple[DestinationStatus, ...]
+    held_unmatched: int
+    spool: SpoolView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Where a file would go, and why."""
+
+    file: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    size_bytes: int
+    destinations: tuple[str, ...]
+    priority: Priority
+    hold: bool
+    rules: tuple[RuleTrace, ...]
+    problems: tuple[str, ...]
+
+
+def delivery_view(record: DeliveryRecord) -> DeliveryView:
+    """A delivery for operators."""
+    return DeliveryView(
+        delivery_id=record.delivery_id,
+        key=str(record.key),
+        destination=record.destination,
+        state=record.state,
+        reason=record.reason,
+        priority=record.priority,
+        attempts=record.attempts,
+        created_at=record.created_at,
+        changed_at=record.changed_at,
+        due_at=record.due_at,
+        sop_instance_uid=record.sop_instance_uid,
+        sop_class_uid=record.sop_class_uid,
+        calling_ae=record.calling_ae,
+        size_bytes=record.size_bytes,
+        last_status=None if record.last_status is None else f"{record.last_status:04X}",
+        last_comment=record.last_comment,
+        history=record.history,
+    )
+
+
+def trace_view(trace: InstanceTrace) -> TraceView:
+    """An arrival for operators."""
+    instance, decision = trace.instance, trace.decision
+    arrival = instance.arrival
+    return TraceView(
+        key=str(instance.key),
+        state=instance.state,
+        sop_instance_uid=arrival.sop_instance_uid,
+        sop_class_uid=arrival.sop_class_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        calling_ae=arrival.origin.calling_ae,
+        called_ae=arrival.origin.called_ae,
+        peer=arrival.origin.peer,
+        listener=arrival.origin.listener,
+        received_at=arrival.received_at,
+        size_bytes=instance.size_bytes,
+        content_hash=instance.content_hash.hex(),
+        routed_at=trace.routed_at,
+        hold=decision is not None and decision.hold,
+        destinations=decision.destinations if decision is not None else (),
+        rules=decision.trace if decision is not None else (),
+        deliveries=tuple(map(delivery_view, trace.deliveries)),
+    )
