@@ -56,6 +56,10 @@ class AssociationLost(AssociationError):
     """An A-ABORT arrived or the connection went away while something was outstanding."""
 
 
+class AssociationAborted(AssociationLost):
+    """An A-ABORT arrived while something was outstanding."""
+
+
 class AssociationTimeout(AssociationError):
     """The peer did not answer in time. The association has been aborted and must not be used again."""
 

@@ -1,0 +1,1 @@
+"""Delivery: a lane for each destination sends what is due there, whatever happens to the others."""

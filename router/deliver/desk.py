@@ -1,0 +1,121 @@
+"""A worker's place in its lane: where it takes deliveries, says how they ended, and waits for more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Protocol
+
+import anyio
+
+from router.deliver.settle import Ended
+from router.deliver.verdict import Verdict
+from router.model import Delivery
+
+
+class Signal(Enum):
+    """Why a waiting worker was woken."""
+
+    WORK = "work"
+    WATCH = "watch"  # no work for a while: look after the association meanwhile
+    LEAVE = "leave"  # the destination is down, or the lane stops
+
+
+class Counter(Protocol):
+    """What a desk needs of its lane."""
+
+    def take(self, desk: Desk) -> Delivery | None: ...
+
+    def put_back(self, desk: Desk, delivery: Delivery) -> None: ...
+
+    def answered(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None: ...
+
+    def failed(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None: ...
+
+    def forgive(self, desk: Desk, delivery: Delivery) -> bool: ...
+
+    def park(self, desk: Desk) -> bool: ...
+
+    def unpark(self, desk: Desk) -> None: ...
+
+    def waiting(self) -> Iterator[Delivery]: ...
+
+
+class Desk:
+    """One worker of a lane. All but ``wait`` is synchronous and immediate."""
+
+    __slots__ = (
+        "_lane",
+        "_signal",
+        "_wakeup",
+        "busy_since",
+        "in_hand",
+        "is_probe",
+        "is_watched",
+        "parked_at",
+        "spare",
+    )
+
+    def __init__(self, lane: Counter, *, is_probe: bool) -> None:
+        self._lane = lane
+        self._wakeup: anyio.Event | None = None
+        self._signal = Signal.WORK
+        self.is_probe = is_probe
+        self.is_watched = False
+        self.parked_at = 0.0
+        self.in_hand: dict[int, Delivery] = {}
+        self.spare: Delivery | None = None  # prepared ahead; the lane may take it back while it waits
+        self.busy_since: float | None = None  # monotonic; an instance has been outstanding since
+
+    def take(self) -> Delivery | None:
+        """The next delivery, or None where there is none for this worker now."""
+        return self._lane.take(self)
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Not begun after all: somebody takes it next."""
+        self._lane.put_back(self, delivery)
+
+    def answered(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
+        """The destination answered, or said that it does not take such instances at all."""
+        self._lane.answered(self, delivery, verdict, ended)
+
+    def failed(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
+        """No answer came to it. Whoever is at fault by the verdict backs off."""
+        self._lane.failed(self, delivery, verdict, ended)
+
+    def forgive(self, delivery: Delivery) -> bool:
+        """Put it back, because the association had probably ended before it was sent. False: not again."""
+        return self._lane.forgive(self, delivery)
+
+    def waiting(self) -> Iterator[Delivery]:
+        """What waits in the lane's backlog, first to last."""
+        return self._lane.waiting()
+
+    async def wait(self) -> Signal:
+        """Wait until there may be work; the worker that came last is woken first."""
+        if not self._lane.park(self):
+            return Signal.LEAVE
+        self._wakeup = anyio.Event()
+        try:
+            await self._wakeup.wait()
+        finally:
+            self._wakeup = None
+            self._lane.unpark(self)
+        return self._signal
+
+    def wake(self, signal: Signal) -> None:
+        """Called by the lane; harmless where the worker does not wait."""
+        if self._wakeup is not None and not self._wakeup.is_set():
+            self._signal = signal
+            self._wakeup.set()
+
+
+class Sender(Protocol):
+    """How one kind of destination is served."""
+
+    async def serve(self, desk: Desk) -> None:
+        """Work at ``desk`` until there is nothing to do; each delivery taken is answered, failed or put back.
+
+        Cancelled at any ``await``: then what is in hand is given back by the lane.
+        """
+        ...

@@ -1,0 +1,212 @@
+"""Delivery to a directory: a file appears whole, under its name, and never replaces another one.
+
+Order: a temporary name in the same directory, the bytes, fsync, a link under the final name (which fails
+where that exists), the temporary name removed, fsync of the directory. An existing file with the same bytes
+is a duplicate; with other bytes it stays, and ours gets the key as a suffix. Blocking calls are made in
+threads of the lane's own, so that a file system that hangs costs nobody else a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+
+from router.clock import Clock
+from router.config.settings import FolderDestination
+from router.deliver.desk import Desk
+from router.deliver.placeholders import fill, parse_template
+from router.deliver.queue import Content
+from router.deliver.settle import Ended
+from router.deliver.verdict import SUCCESS, Fault, Kind, Verdict, of_error
+from router.dicom.header import scan
+from router.errors import StorageError
+from router.model import Delivery, Instance, Reason
+
+HEAD_BYTES = 65536  # of the data set, for the path; more where that ends before the last tag asked
+HEAD_CAP_BYTES = 16 * 1024 * 1024
+WINDOW_BYTES = 1024 * 1024
+CLOSING_S = 5.0  # for taking an unfinished file away; a crash leaves it too, and it is written anew
+_DIRECTORY_MODE = 0o750
+_FILE_MODE = 0o640
+
+# What one instance's name or neighbours may cause, while others can still be written.
+_OF_THE_INSTANCE = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
+)
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+DUPLICATE = Verdict(kind=Kind.DELIVERED, reason=Reason.DUPLICATE, fault=Fault.NOBODY)
+
+T = TypeVar("T")
+
+
+def of_os_error(error: OSError) -> Verdict:
+    """Judge what the destination's file system said: mostly it concerns every instance."""
+    fault = Fault.INSTANCE if error.errno in _OF_THE_INSTANCE else Fault.DESTINATION
+    return Verdict(kind=Kind.TRANSIENT, reason=Reason.DISK, fault=fault)
+
+
+class FolderSender:
+    """Serves the desks of one folder's lane."""
+
+    def __init__(self, destination: FolderDestination, *, content: Content, clock: Clock) -> None:
+        self._template = parse_template(destination.folder)
+        self._content = content
+        self._clock = clock
+        self._threads = anyio.CapacityLimiter(destination.deliver.associations)
+
+    async def serve(self, desk: Desk) -> None:
+        """Write what the desk gives, one after the other."""
+        while (delivery := desk.take()) is not None:
+            started_at = self._clock.now()
+            comment = ""
+            try:
+                verdict = await self._write(delivery)
+            except StorageError as error:
+                verdict, comment = of_error(error), str(error)
+            except OSError as error:
+                verdict, comment = of_os_error(error), error.strerror or type(error).__name__
+            ended = Ended(
+                started_at=started_at,
+                ended_at=self._clock.now(),
+                comment=comment,
+                transfer_syntax_uid=delivery.instance.arrival.transfer_syntax_uid,
+            )
+            (desk.answered if verdict.is_delivered else desk.failed)(delivery, verdict, ended)
+
+    async def _write(self, delivery: Delivery) -> Verdict:
+        instance = delivery.instance
+        target = await self._path(instance)
+        length = instance.place.length_bytes
+        if length <= WINDOW_BYTES:
+            buffer = memoryview(bytearray(length))
+            await self._content.read(instance, [buffer])
+            return await self._in_thread(lambda: _store_whole(target, instance.key, buffer))
+        await self._content.verify(instance)
+        file = await self._in_thread(lambda: _begin(target, instance.key))
+        try:
+            buffer = memoryview(bytearray(WINDOW_BYTES))
+            for start in range(0, length, WINDOW_BYTES):
+                view = buffer[: min(WINDOW_BYTES, length - start)]
+                await self._content.read_range(instance, start, [view])
+                await self._in_thread(lambda view=view: _write_all(file, view))  # type: ignore[misc]
+            return await self._in_thread(lambda: _finish(file, target, instance.key))
+        finally:
+            with anyio.move_on_after(CLOSING_S, shield=True):
+                await self._in_thread(lambda: _abandon(file, target, instance.key))
+
+    async def _path(self, instance: Instance) -> Path:
+        limit = HEAD_BYTES
+        while True:
+            head = await self._content.read_head(instance, limit)
+            is_complete = len(head) >= instance.size_bytes
+            header = scan(
+                head, instance.arrival.transfer_syntax_uid, self._template.asked, is_complete=is_complete
+            )
+            if not header.truncated or is_complete or limit >= HEAD_CAP_BYTES:
+                return Path(fill(self._template, header, instance))
+            limit *= 8
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await to_thread.run_sync(call, limiter=self._threads, abandon_on_cancel=True)
+
+
+def _temporary(target: Path, key: int) -> Path:
+    return target.with_name(f".{target.name[:120]}.{key}.part")
+
+
+def _with_key(target: Path, key: int) -> Path:
+    return target.with_name(f"{target.stem}-{key}{target.suffix}")
+
+
+def _begin(target: Path, key: int) -> int:
+    """Make the directories, and a file under a temporary name; one left by a crash is written anew."""
+    _make_directories(target.parent)
+    return os.open(_temporary(target, key), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+
+
+def _make_directories(directory: Path) -> None:
+    missing: list[Path] = []
+    while not directory.is_dir():
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        with suppress(FileExistsError):
+            path.mkdir(_DIRECTORY_MODE)
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _write_all(file: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _store_whole(target: Path, key: int, content: memoryview) -> Verdict:
+    file = _begin(target, key)
+    try:
+        _write_all(file, content)
+        return _finish(file, target, key)
+    finally:
+        _abandon(file, target, key)
+
+
+def _finish(file: int, target: Path, key: int) -> Verdict:
+    """Give the written file its name, or find that it is there already."""
+    os.fsync(file)
+    unfinished = _temporary(target, key)
+    for name in (target, _with_key(target, key)):
+        if _claim_name(unfinished, name):
+            _sync_directory(target.parent)
+            return SUCCESS
+        if _has_same_bytes(file, name):
+            _sync_directory(target.parent)  # whoever wrote it may have gone before doing so
+            return DUPLICATE
+    raise FileExistsError(errno.EEXIST, "a file of that name with other content exists, with the key too")
+
+
+def _claim_name(unfinished: Path, name: Path) -> bool:
+    """Name the file unless that name is taken."""
+    try:
+        os.link(unfinished, name)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if name.exists():  # no atomic way on such a file system; ours are the only writers
+            return False
+        unfinished.rename(name)
+    return True
+
+
+def _has_same_bytes(file: int, name: Path) -> bool:
+    with name.open("rb") as other:
+        if os.fstat(other.fileno()).st_size != os.fstat(file).st_size:
+            return False
+        offset = 0
+        while mine := os.pread(file, WINDOW_BYTES, offset):
+            if mine != other.read(len(mine)):
+                return False
+            offset += len(mine)
+        return True
+
+
+def _abandon(file: int, target: Path, key: int) -> None:
+    """Close it and take the temporary name away, if it still has it."""
+    os.close(file)
+    with suppress(FileNotFoundError):
+        _temporary(target, key).unlink()

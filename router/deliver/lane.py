@@ -1,0 +1,439 @@
+"""A lane for each destination: it claims what is due, keeps workers busy with it, has the outcomes recorded.
+
+Every lane has its own tasks, its own backlog and its own bounds, so that nothing which happens to one
+destination is felt by another. Three tasks live as long as the lane does: the feeder claims ahead of need and
+waits out outages, the recorder writes whatever outcomes have gathered while it wrote the last ones, the watch
+looks for what is stuck. Workers (a desk each, one association or file writer) come and go with the load.
+
+A delivery is held from its claim until its outcome is durable; the number of those held is bounded, which
+bounds everything else in here. What is held and has no outcome when the lane ends is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import anyio
+from anyio.abc import TaskGroup
+
+from router.clock import Clock
+from router.config.settings import Deliver, Operation, Settings
+from router.deliver.backlog import CAPACITY_MAX, CAPACITY_MIN, Backlog, associations_wanted, next_capacity
+from router.deliver.desk import Desk, Sender, Signal
+from router.deliver.folder import FolderSender
+from router.deliver.judge import Judge
+from router.deliver.modality import TCP, ModalitySender, Network
+from router.deliver.queue import Queue
+from router.deliver.recorder import Recorder
+from router.deliver.settle import Ended
+from router.deliver.verdict import Verdict, of_error
+from router.errors import StorageError
+from router.logs import get_logger
+from router.model import Delivery
+from router.telemetry import Telemetry
+
+LEASE_S = 3600.0  # a backlog lasts seconds; after a crash the spool takes leases back when it is opened
+HELD_MAX = 1024  # claimed and not yet recorded: four full backlogs
+PATIENCE_S = 0.25  # nothing should wait for a busy association for longer, if another one may be opened
+SPOOL_PAUSE_S = 1.0  # after the spool failed to answer
+RESTART_S = 5.0  # after a defect of ours
+CLOSING_S = 10.0  # for recording and giving back when the lane ends
+
+log = get_logger("deliver")
+
+
+class Lane:
+    """Serves one destination until cancelled or drained."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        deliver: Deliver,
+        sender: Sender,
+        queue: Queue,
+        clock: Clock,
+        telemetry: Telemetry,
+        rng: Random,
+    ) -> None:
+        self.name = name
+        self._deliver = deliver
+        self._sender = sender
+        self._queue = queue
+        self._clock = clock
+        self._backlog = Backlog()
+        self._capacity = CAPACITY_MIN
+        self._filled_at = clock.monotonic()
+        self._held: dict[int, Delivery] = {}
+        self._recorder = Recorder(name, queue=queue, telemetry=telemetry, held=self._held)
+        self._judge = Judge(
+            name,
+            policy=deliver.retry,
+            clock=clock,
+            rng=rng,
+            recorder=self._recorder,
+            telemetry=telemetry,
+            on_change=self._health_changed,
+        )
+        self.health = self._judge.health
+        self._desks: list[Desk] = []
+        self._parked: list[Desk] = []
+        self._taken = 0
+        self._taken_before = 0
+        self._is_draining = False
+        self._nudge = anyio.Event()
+        self._has_desks = anyio.Event()
+        self._is_quiet = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Serve until cancelled, or until ``drain`` is through."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._recorder.run)
+                tasks.start_soon(self._watch)
+                await self._feed()
+                await self._is_quiet.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None
+            with anyio.move_on_after(CLOSING_S, shield=True):
+                await self._close()
+
+    async def drain(self) -> None:
+        """Begin nothing more, let what is outstanding end, give the rest back."""
+        self._is_draining = True
+        self._wake_all(Signal.LEAVE)
+        self._nudge.set()
+        self._queue.wake(self.name)
+        if not self._desks:
+            self._is_quiet.set()
+        await self._is_quiet.wait()
+
+    async def _close(self) -> None:
+        await self._recorder.flush()
+        rest = list(self._held.values())
+        self._backlog.clear()
+        self._held.clear()
+        if rest:
+            try:
+                await self._queue.give_back(rest)
+            except StorageError as error:  # the leases expire, or the next start takes them back
+                log.warning("leases not given back", destination=self.name, detail=str(error))
+
+    # ---- the feeder
+
+    async def _feed(self) -> None:
+        while not self._is_draining:
+            self._nudge = anyio.Event()
+            if not self.health.is_up:
+                await self._wait_out()
+                continue
+            if self._backlog:
+                self._dispatch()
+            if len(self._backlog) <= self._capacity // 2 and len(self._held) < HELD_MAX:
+                await self._refill()
+            else:
+                await self._nudge.wait()
+
+    async def _refill(self) -> None:
+        limit = min(self._capacity - len(self._backlog), HELD_MAX - len(self._held))
+        claimed = await self._claim(limit)
+        if claimed is None:
+            return
+        if len(claimed) == limit:
+            now = self._clock.monotonic()
+            self._capacity = next_capacity(self._capacity, lasted_s=now - self._filled_at)
+            self._filled_at = now
+        if claimed:
+            self._backlog.extend(claimed)
+            self._dispatch()
+        else:
+            await self._wait_for_work()
+
+    async def _claim(self, limit: int) -> list[Delivery] | None:
+        """Lease up to ``limit``; None where the spool could not answer (after a pause)."""
+        try:
+            # Shielded: a claim whose answer is thrown away would stay leased until it expires.
+            with anyio.CancelScope(shield=True):
+                claimed = await self._queue.claim(
+                    self.name, limit=limit, lease_s=LEASE_S, now=self._clock.now()
+                )
+        except StorageError as error:
+            log.error("no deliveries claimed", destination=self.name, detail=str(error))
+            await anyio.sleep(SPOOL_PAUSE_S)
+            return None
+        fresh = [delivery for delivery in claimed if delivery.delivery_id not in self._held]
+        self._held.update((delivery.delivery_id, delivery) for delivery in fresh)
+        return fresh
+
+    async def _wait_for_work(self) -> None:
+        try:
+            until = await self._queue.next_due(self.name)
+            if not self._is_draining and (until is None or until > self._clock.now()):
+                await self._queue.wait_for_work(self.name, until)
+        except StorageError as error:
+            log.error("the queue does not answer", destination=self.name, detail=str(error))
+            await anyio.sleep(SPOOL_PAUSE_S)
+
+    async def _wait_out(self) -> None:
+        """The destination is down: keep nothing leased, and let a probe through when the pause is over."""
+        if self._judge.has_overdue:
+            await self._expire()
+            return
+        if not self._desks or self.health.failures > 1:
+            await self._give_back_backlog()
+        next_try_at = self.health.next_try_at
+        now = self._clock.monotonic()
+        if next_try_at is None:
+            return
+        if self.health.is_probing or now < next_try_at:
+            with anyio.move_on_after(None if self.health.is_probing else next_try_at - now):
+                await self._nudge.wait()
+            return
+        if not self._backlog:
+            claimed = await self._claim(1)
+            if not claimed:
+                if claimed is not None:
+                    await self._wait_for_work()
+                return
+            self._backlog.extend(claimed)
+        if self.health.begin_probe(self._clock.monotonic()):
+            self._open_desk(is_probe=True)
+
+    async def _give_back_backlog(self) -> None:
+        rest = self._backlog.clear()
+        if not rest:
+            return
+        try:
+            await self._queue.give_back(rest)
+        except StorageError as error:
+            log.error("leases not given back", destination=self.name, detail=str(error))
+            self._backlog.extend(rest)
+            await anyio.sleep(SPOOL_PAUSE_S)
+            return
+        for delivery in rest:
+            del self._held[delivery.delivery_id]
+
+    async def _expire(self) -> None:
+        """One delivery has outlived ``max_age`` in this outage: so have others, without a probe for each."""
+        claimed = await self._claim(min(CAPACITY_MAX, HELD_MAX - len(self._held)))
+        waiting = self._backlog.clear() + (claimed or [])
+        young = [delivery for delivery in waiting if not self._judge.is_overdue(delivery)]
+        for delivery in waiting:
+            if self._judge.is_overdue(delivery):
+                self._judge.give_up(delivery)
+        self._backlog.extend(young)
+        self._judge.has_overdue = bool(claimed) and not young
+        await self._recorder.wait_empty()
+
+    # ---- workers
+
+    def _dispatch(self) -> None:
+        """Have as many workers at work as the backlog is worth."""
+        wanted = associations_wanted(waiting=len(self._backlog), limit=self._deliver.associations)
+        for _ in range(wanted - (len(self._desks) - len(self._parked))):
+            if not self._add_worker():
+                return
+
+    def _add_worker(self) -> bool:
+        if self._is_draining or not self.health.is_up:
+            return False
+        if self._parked:
+            self._parked.pop().wake(Signal.WORK)
+            return True
+        if len(self._desks) < self._deliver.associations:
+            self._open_desk(is_probe=False)
+            return True
+        return False
+
+    def _open_desk(self, *, is_probe: bool) -> None:
+        if self._tasks is None or self._is_draining:
+            return
+        desk = Desk(self, is_probe=is_probe)
+        self._desks.append(desk)
+        self._has_desks.set()
+        self._tasks.start_soon(self._work, desk)
+
+    async def _work(self, desk: Desk) -> None:
+        started_at = self._clock.now()
+        try:
+            await self._sender.serve(desk)
+            for delivery in list(desk.in_hand.values()):
+                self.put_back(desk, delivery)
+        except Exception as error:  # a defect of ours: it must cost no more than what was in hand
+            log.exception("a delivery worker failed", destination=self.name)
+            ended = Ended(
+                started_at=started_at, ended_at=self._clock.now(), comment=f"defect: {type(error).__name__}"
+            )
+            for delivery in list(desk.in_hand.values()):
+                self.failed(desk, delivery, of_error(error), ended)
+        finally:
+            self._leave(desk)
+
+    def _leave(self, desk: Desk) -> None:
+        self._desks.remove(desk)
+        if desk.is_probe:
+            self.health.end_probe(self._clock.monotonic())
+        self._nudge.set()
+        if not self._desks:
+            self._has_desks = anyio.Event()
+            if self._is_draining:
+                self._is_quiet.set()
+        if self._backlog:
+            self._dispatch()
+
+    async def _watch(self) -> None:
+        while True:
+            await self._has_desks.wait()
+            await anyio.sleep(PATIENCE_S)
+            self.look_after()
+
+    def look_after(self) -> None:
+        """Let nothing wait behind a slow answer where another association could carry it."""
+        now = self._clock.monotonic()
+        has_room = bool(self._parked) or len(self._desks) < self._deliver.associations
+        if has_room and self.health.is_up:
+            for desk in self._desks:
+                spare, since = desk.spare, desk.busy_since
+                if spare is not None and since is not None and now - since >= PATIENCE_S:
+                    desk.spare = None
+                    self.put_back(desk, spare)
+        if self._backlog and self._taken == self._taken_before:
+            self._add_worker()
+        self._taken_before = self._taken
+        for desk in list(self._parked):
+            if not desk.is_watched and now - desk.parked_at >= PATIENCE_S:
+                desk.is_watched = True
+                desk.wake(Signal.WATCH)
+
+    def _wake_all(self, signal: Signal) -> None:
+        for desk in self._parked:
+            desk.wake(signal)
+        self._parked.clear()
+
+    # ---- what desks call
+
+    def waiting(self) -> Iterator[Delivery]:
+        return iter(self._backlog)
+
+    def park(self, desk: Desk) -> bool:
+        """Put ``desk`` on the stack of those without work. False: it should leave instead."""
+        if self._is_draining or not self.health.is_up:
+            return False
+        desk.parked_at = self._clock.monotonic()
+        self._parked.append(desk)
+        return True
+
+    def unpark(self, desk: Desk) -> None:
+        if desk in self._parked:
+            self._parked.remove(desk)
+
+    def take(self, desk: Desk) -> Delivery | None:
+        if self._is_draining or not (self.health.is_up or (desk.is_probe and not desk.in_hand)):
+            return None
+        delivery = self._backlog.take()
+        if delivery is None:
+            return None
+        self._taken += 1
+        desk.is_watched = False
+        desk.in_hand[delivery.delivery_id] = delivery
+        if len(self._backlog) <= self._capacity // 2:
+            self._nudge.set()
+        return delivery
+
+    def put_back(self, desk: Desk, delivery: Delivery) -> None:
+        del desk.in_hand[delivery.delivery_id]
+        self._backlog.put_back(delivery)
+
+    def answered(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
+        del desk.in_hand[delivery.delivery_id]
+        self._judge.answered(delivery, verdict, ended)
+
+    def failed(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
+        del desk.in_hand[delivery.delivery_id]
+        self._judge.failed(delivery, verdict, ended)
+
+    def forgive(self, desk: Desk, delivery: Delivery) -> bool:
+        if not self._judge.forgives(delivery):
+            return False
+        self.put_back(desk, delivery)
+        return True
+
+    def _health_changed(self) -> None:
+        if not self.health.is_up:
+            self._wake_all(Signal.LEAVE)
+        self._nudge.set()
+        self._queue.wake(self.name)
+
+
+class Lanes:
+    """All lanes of a gateway."""
+
+    def __init__(
+        self,
+        spool: Queue,
+        settings: Settings,
+        clock: Clock,
+        telemetry: Telemetry,
+        rng: Random,
+        *,
+        network: Network = TCP,
+    ) -> None:
+        self._lanes: dict[str, Lane] = {}
+        for name, deliver, sender in _senders(spool, settings, clock, telemetry, network):
+            self._lanes[name] = Lane(
+                name,
+                deliver=deliver,
+                sender=sender,
+                queue=spool,
+                clock=clock,
+                telemetry=telemetry,
+                rng=rng,
+            )
+
+    async def run(self) -> None:
+        """Deliver until cancelled, or until ``drain`` is through."""
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes.values():
+                tasks.start_soon(_keep_running, lane)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let what is outstanding end, for ``timeout_s`` at most; nothing new is begun."""
+        with anyio.move_on_after(timeout_s):
+            async with anyio.create_task_group() as tasks:
+                for lane in self._lanes.values():
+                    tasks.start_soon(lane.drain)
+
+
+def _senders(
+    spool: Queue, settings: Settings, clock: Clock, telemetry: Telemetry, network: Network
+) -> Iterator[tuple[str, Deliver, Sender]]:
+    for name, modality in settings.modalities.items():
+        if Operation.STORE in modality.send:
+            sender: Sender = ModalitySender(
+                modality,
+                calling_ae=settings.ae_title,
+                content=spool,
+                clock=clock,
+                telemetry=telemetry,
+                network=network,
+            )
+            yield name, modality.deliver, sender
+    for name, folder in settings.destinations.items():
+        yield name, folder.deliver, FolderSender(folder, content=spool, clock=clock)
+
+
+async def _keep_running(lane: Lane) -> None:
+    """A defect in one lane must not end the others, nor itself for good."""
+    while True:
+        try:
+            await lane.run()
+            return
+        except Exception:
+            log.exception("a lane failed and starts anew", destination=lane.name)
+            await anyio.sleep(RESTART_S)

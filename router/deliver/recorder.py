@@ -1,0 +1,92 @@
+"""A lane's recorder: outcomes go to the ledger in groups, and nobody who sends waits for that.
+
+While one group is being made durable the next gathers. Metrics count what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+import anyio
+
+from router.deliver.queue import Queue
+from router.errors import StorageError
+from router.logs import get_logger
+from router.model import Delivery, DeliveryState, Outcome
+from router.telemetry import Telemetry
+
+PAUSE_S = 1.0  # after the ledger failed
+
+log = get_logger("deliver")
+
+
+class Recorder:
+    """Writes the outcomes of one lane. ``held`` loses each delivery whose outcome is durable."""
+
+    def __init__(
+        self, destination: str, *, queue: Queue, telemetry: Telemetry, held: MutableMapping[int, Delivery]
+    ) -> None:
+        self._destination = destination
+        self._queue = queue
+        self._telemetry = telemetry
+        self._held = held
+        self._gathered: list[Outcome] = []
+        self._received_at: dict[int, float] = {}
+        self._is_filled = anyio.Event()
+        self._is_empty = anyio.Event()
+        self._is_empty.set()
+
+    def add(self, outcome: Outcome, *, received_at: float) -> None:
+        """Have ``outcome`` recorded soon. Never waits; the lane bounds how many there can be."""
+        if not self._gathered:
+            self._is_filled.set()
+        self._gathered.append(outcome)
+        if outcome.state is DeliveryState.DELIVERED:
+            self._received_at[outcome.delivery_id] = received_at
+        if self._is_empty.is_set():
+            self._is_empty = anyio.Event()
+
+    async def run(self) -> None:
+        """Record until cancelled; a ledger that fails is asked again, the outcomes are kept."""
+        while True:
+            await self._is_filled.wait()
+            while self._gathered:
+                if not await self._write():
+                    await anyio.sleep(PAUSE_S)
+
+    async def wait_empty(self) -> None:
+        """Return when everything added so far is durable."""
+        await self._is_empty.wait()
+
+    async def flush(self) -> None:
+        """One last try to record what has gathered."""
+        if self._gathered:
+            await self._write()
+
+    async def _write(self) -> bool:
+        group, self._gathered = self._gathered, []
+        self._is_filled = anyio.Event()
+        try:
+            # Shielded: whether a cancelled write took place would not be known (house style, rule 15).
+            with anyio.CancelScope(shield=True):
+                await self._queue.record(group)
+        except StorageError as error:
+            log.error("outcomes not recorded", destination=self._destination, detail=str(error))
+            self._gathered[:0] = group
+            self._is_filled.set()
+            return False
+        for outcome in group:
+            self._recorded(outcome)
+        if not self._gathered:
+            self._is_empty.set()
+        return True
+
+    def _recorded(self, outcome: Outcome) -> None:
+        self._held.pop(outcome.delivery_id, None)
+        self._telemetry.attempt_made(self._destination, outcome.reason.value)
+        if outcome.state is DeliveryState.PENDING:
+            return
+        self._telemetry.delivery_finished(self._destination, outcome.state.value)
+        received_at = self._received_at.pop(outcome.delivery_id, None)
+        if received_at is not None:
+            self._telemetry.delivered(self._destination, outcome.ended_at - received_at)
