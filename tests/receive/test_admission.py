@@ -11,6 +11,7 @@ from router.receive.admission import Admission, Refusal, admit
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+HERE = "10.0.0.5"
 ADDRESSES = {"10.0.0.5": {"10.0.0.5"}, "pacs.example": {"10.0.0.7", "fd00::7"}}
 
 
@@ -18,7 +19,9 @@ def request(calling: str = "CT1", called: str = "ROUTER") -> AssociateRequest:
     return AssociateRequest(calling_ae=calling, called_ae=called, contexts=())
 
 
-def decide(settings: Settings, calling: str = "CT1", called: str = "ROUTER", peer: str = "10.0.0.5") -> object:
+def decide(
+    settings: Settings, calling: str = "CT1", called: str = "ROUTER", peer: str = "10.0.0.5"
+) -> object:
     return admit(settings, request(calling, called), peer=peer, addresses_of=ADDRESSES.__getitem__)
 
 
