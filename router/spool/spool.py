@@ -1,13 +1,29 @@
-"""The spool's face towards the rest of the gateway."""
+"""The spool's face towards the rest of the gateway, and how its parts are put together.
+
+Everything here runs on the event loop and only hands work on: changes to the writer's thread, reads of objects
+to ``reader``, reads of the ledger to a thread with a read-only connection.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import fcntl
+import os
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import apsw
+import xxhash
 
 from router.clock import Clock
 from router.config.settings import SpoolSettings
+from router.errors import CorruptRecord, StorageError
 from router.model import (
     Arrival,
     Buffer,
@@ -15,78 +31,323 @@ from router.model import (
     DeliveryRecord,
     DeliveryState,
     Instance,
+    InstanceState,
     InstanceTrace,
     Outcome,
     QueueDepth,
     Routed,
 )
-from router.spool.large import LargeObject
+from router.spool import large, queries
+from router.spool.files import Files, storage_error
+from router.spool.handover import Gate, Handover
+from router.spool.housekeeping import Housekeeper
+from router.spool.large import LargeObject, LargeSeam
+from router.spool.ledger import Ledger
+from router.spool.reader import OpenFiles, Reader, check_size, damaged
+from router.spool.record import encode_arrival, header_bytes
+from router.spool.schema import LARGE, ORDINALS, connect
+from router.spool.segment import Segments
 from router.spool.stats import SpoolStats
+from router.spool.work import Append, Change, resolve
+from router.spool.writer import Item, Writer
+
+T = TypeVar("T")
 
 
 class Spool:
     """The store and queue of one gateway. All instants are wall time (``Clock.now()``)."""
 
+    def __init__(
+        self,
+        directory: Path,
+        settings: SpoolSettings,
+        clock: Clock,
+        files: Files,
+        retention_s: float,
+        lock: int,
+    ) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._files = files
+        self._lock = lock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open_files = OpenFiles(directory / "segments", directory / "large")
+        self._reader = Reader(self._open_files)
+        self._ledger = Ledger(directory, uuid.uuid4().hex, retention_s)
+        self._segments = Segments(
+            directory / "segments",
+            settings.segment_bytes,
+            settings.spare_segments,
+            files,
+            self._open_files.forget,
+        )
+        self._writer = Writer(self._ledger, self._segments, files, clock)
+        self._housekeeper = Housekeeper(
+            directory=directory,
+            settings=settings,
+            clock=clock,
+            writer=self._writer,
+            reader=self._reader,
+            open_files=self._open_files,
+            files=files,
+            on_expired=self._wake_from_thread,
+        )
+        self._writer.on_batch = self._batch_done
+        self._writer.on_disk_error = self._housekeeper.on_disk_error
+        self._writer.on_large_released = self._large_released
+        self._writer.on_chores = self._housekeeper.ring
+        self._queries = connect(directory, read_only=True)
+        self._queries_lock = threading.Lock()
+        self._handover = Handover(self._read_unrouted)
+        self._gates: dict[str, Gate] = {}
+        self._last_key = 0
+        self._large_bytes = 0
+        self._large_count = 0
+
     @classmethod
     def open(
-        cls, directory: Path, settings: SpoolSettings, clock: Clock, *, retention_s: float = 0.0
+        cls,
+        directory: Path,
+        settings: SpoolSettings,
+        clock: Clock,
+        *,
+        retention_s: float = 0.0,
+        files: Files | None = None,
     ) -> Spool:
         """Open or make the spool in ``directory`` and recover it. ``StorageError`` if another process has it."""
-        raise NotImplementedError
+        try:
+            for name in ("segments", "large"):
+                (directory / name).mkdir(parents=True, exist_ok=True)
+            lock = take_lock(directory)
+        except OSError as error:
+            raise storage_error(error, str(directory)) from error
+        spool = cls(directory, settings, clock, files or Files(), retention_s, lock)
+        try:
+            spool._recover()
+        except OSError as error:
+            spool.close()
+            raise storage_error(error, str(directory)) from error
+        return spool
+
+    def _recover(self) -> None:
+        """From the ledger alone: no segment is scanned."""
+        connection = self._ledger.connection
+        self._ledger.begin()
+        self._ledger.expire_leases(None)  # the lock is ours, so whoever held them is gone
+        self._ledger.commit()
+        live = queries.live_by_segment(connection)
+        self._large_count, self._large_bytes = live.pop(LARGE, (0, 0))
+        self._segments.load(live)
+        large.remove_strangers(self._directory / "large", set(queries.large_keys(connection)))
+        self._last_key = queries.last_key(connection)
+        self._housekeeper.check_space()
+
+    def close(self) -> None:
+        """Close files and ledger; ``running`` does it by itself."""
+        if self._lock < 0:
+            return
+        if self._segments.current is not None:
+            self._segments.close_current()
+        self._open_files.close()
+        self._queries.close()
+        self._housekeeper.close()
+        self._ledger.connection.close()
+        os.close(self._lock)
+        self._lock = -1
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the writer. On leaving, everything that waits is written first, then the spool is closed."""
-        raise NotImplementedError
-        yield
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+        self._housekeeper.start()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._housekeeper.stop)
+                await anyio.to_thread.run_sync(self._writer.stop)
+            self.close()
+
+    # Storing
 
     @property
     def is_accepting(self) -> bool:
         """False while the disk is nearly full: answer A700 without even asking."""
-        raise NotImplementedError
+        return self._housekeeper.is_accepting
 
     async def append(self, arrival: Arrival, parts: Sequence[Buffer], data_set_offset: int) -> Instance:
         """Store a whole Part 10 object (``parts``, file meta first); it is durable when this returns.
 
         ``StorageError`` otherwise. A cancelled caller leaves either nothing or a whole instance, never half.
         """
-        raise NotImplementedError
+        self._check_room()
+        digest = xxhash.xxh3_128()
+        length = 0
+        for part in parts:
+            digest.update(part)
+            length += len(part)
+        encoded = encode_arrival(arrival)
+        if header_bytes(encoded) + length > self._segments.capacity_bytes:
+            return await self._append_large(arrival, parts, data_set_offset)
+        waiter: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._writer.submit(
+            Append(
+                self._next_key(), arrival, encoded, parts, length, data_set_offset, digest.digest(), waiter
+            )
+        )
+        return await waiter
+
+    async def _append_large(
+        self, arrival: Arrival, parts: Sequence[Buffer], data_set_offset: int
+    ) -> Instance:
+        one = self.start_large(arrival)
+        try:
+            await one.write(parts)
+            return await one.commit(data_set_offset)
+        finally:
+            await one.abandon()
 
     def start_large(self, arrival: Arrival) -> LargeObject:
         """Begin an object that is streamed to a file of its own."""
-        raise NotImplementedError
+        return LargeObject(
+            arrival,
+            LargeSeam(
+                directory=self._directory / "large",
+                files=self._files,
+                next_key=self._next_key,
+                check_room=self._check_room,
+                on_disk_error=self._housekeeper.on_disk_error,
+                name_in_ledger=self._name_large,
+            ),
+        )
+
+    async def _name_large(self, instance: Instance) -> None:
+        place = instance.place
+        row = (
+            instance.key,
+            place.segment,
+            place.offset,
+            place.length_bytes,
+            place.data_set_offset,
+            instance.content_hash,
+            instance.arrival.sop_instance_uid,
+            encode_arrival(instance.arrival).decode(),
+        )
+
+        def committed(_: None) -> None:
+            self._large_count += 1
+            self._large_bytes += place.length_bytes
+            self._handover.add(instance)
+
+        await self._change(lambda ledger: ledger.insert((row,)), then=committed)
+
+    def _next_key(self) -> int:
+        """Time-ordered and strictly rising, also where the clock goes back."""
+        self._last_key = max((self._last_key | (ORDINALS - 1)) + 1, int(self._clock.now() * 1000) << 20)
+        return self._last_key
+
+    def _check_room(self) -> None:
+        if not self._housekeeper.is_accepting:
+            raise StorageError("the disk is nearly full", out_of_resources=True)
+
+    # The queue
 
     async def take_unrouted(self, limit: int) -> list[Instance]:
         """Wait for instances that no rule has looked at; oldest first, at least one, at most ``limit``."""
-        raise NotImplementedError
+        return await self._handover.take(limit)
+
+    async def _read_unrouted(self, after: int, limit: int) -> list[Instance]:
+        return await self._query(lambda connection: queries.unrouted(connection, after, limit))
 
     async def route(self, items: Sequence[Routed], now: float) -> None:
         """Store decisions and make their deliveries, in one transaction. An instance is routed only once."""
-        raise NotImplementedError
+        if items:
+            pairs = [(item, now) for item in items]
+            releases = any(not (i.decision.hold or i.decision.destinations) for i in items)
+            await self._change(lambda ledger: ledger.route(pairs), durable=releases, then=self._wake_all)
 
     async def claim(self, destination: str, *, limit: int, lease_s: float, now: float) -> list[Delivery]:
         """Lease what is due: priority first, then the longest due. Empty where nothing is due."""
-        raise NotImplementedError
+        gate = self._gate(destination)
+        version = gate.version
+
+        def undo(result: tuple[list[Delivery], float | None]) -> None:
+            if result[0]:
+                self._submit_give_back(result[0], self._future())
+
+        deliveries, due = await self._change(
+            lambda ledger: ledger.claim(destination, limit, now + lease_s, now), durable=False, undo=undo
+        )
+        if len(deliveries) < limit:
+            gate.known = (version, due)
+        return deliveries
 
     def wake(self, destination: str) -> None:
         """Make ``wait_for_work`` of that destination return."""
-        raise NotImplementedError
+        self._gate(destination).open()
 
     async def wait_for_work(self, destination: str, until: float | None) -> None:
         """Return when something may be due for ``destination``, when woken, or at ``until`` (wall time)."""
-        raise NotImplementedError
+        gate = self._gate(destination)
+        version = gate.version
+        if gate.known is None or gate.known[0] != version:
+            due = await self.next_due(destination)
+            if gate.version != version:
+                return
+            gate.known = (version, due)
+        ends = [at for at in (gate.known[1], until) if at is not None]
+        timeout_s = min(ends) - self._clock.now() if ends else None
+        if timeout_s is None or timeout_s > 0:
+            await gate.wait(timeout_s)
 
     async def next_due(self, destination: str) -> float | None:
         """When the next pending delivery of ``destination`` is due (may be past); None where there is none."""
-        raise NotImplementedError
+        return await self._query(lambda connection: queries.next_due(connection, destination))
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Record how attempts ended; durable when this returns. Releases instances that are done with."""
-        raise NotImplementedError
+        if outcomes:
+            await self._change(lambda ledger: ledger.record(outcomes), then=self._wake_all)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return leased deliveries unattempted: pending and due again."""
-        raise NotImplementedError
+        if deliveries:
+            waiter: asyncio.Future[None] = self._future()
+            self._submit_give_back(deliveries, waiter)
+            await waiter
+
+    def _submit_give_back(self, deliveries: Sequence[Delivery], waiter: asyncio.Future[None]) -> None:
+        ids = [d.delivery_id for d in deliveries]
+        names = {d.destination for d in deliveries}
+        now = self._clock.now()
+        self._writer.submit(
+            Change(
+                lambda ledger: ledger.give_back(ids, now),
+                waiter,
+                durable=False,
+                then=lambda _: self._wake_all(names),
+            )
+        )
+
+    async def retry(
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        destination: str | None = None,
+        state: DeliveryState | None = None,
+    ) -> int:
+        """Make dead, held or pending deliveries due now; those named, or all that match. Returns how many.
+
+        The attempts count anew; for a dead one the age does, too.
+        """
+        now = self._clock.now()
+        count, _ = await self._change(
+            lambda ledger: ledger.retry(ids, destination, state, now), then=lambda r: self._wake_all(r[1])
+        )
+        return count
+
+    # Reading objects
 
     async def read(self, instance: Instance, buffers: Sequence[memoryview]) -> None:
         """Fill ``buffers``, in order, with the whole Part 10 object (their sizes add up to its length).
@@ -94,23 +355,58 @@ class Spool:
         ``CorruptRecord`` if the bytes are not what arrived: then the instance is marked corrupt and its open
         deliveries are dead. ``StorageError`` if the disk fails.
         """
-        raise NotImplementedError
+        check_size(instance, buffers)
+        try:
+            if self._reader.read_now(instance, buffers):
+                return
+        except OSError as error:
+            raise storage_error(error, "the spool could not be read") from error
+        await self._read(instance, lambda found: self._reader.read(found, buffers))
 
     async def read_head(self, instance: Instance, limit: int) -> bytes:
         """The first ``limit`` bytes of the data set, not checked against the hash."""
-        raise NotImplementedError
+        head = bytearray(min(limit, instance.size_bytes))
+        await self.read_range(instance, instance.place.data_set_offset, [memoryview(head)])
+        return bytes(head)
 
     async def read_range(self, instance: Instance, offset: int, buffers: Sequence[memoryview]) -> None:
         """Fill ``buffers`` from ``offset`` of the Part 10 object, unchecked: for streaming after ``verify``."""
-        raise NotImplementedError
+        try:
+            if self._reader.read_part(instance, offset, buffers, wait=False):
+                return
+        except OSError as error:
+            raise storage_error(error, "the spool could not be read") from error
+        await self._read(
+            instance, lambda found: bool(self._reader.read_part(found, offset, buffers, wait=True))
+        )
 
     async def verify(self, instance: Instance) -> None:
         """Read the whole object with bounded memory and check its hash; raises as ``read`` does."""
-        raise NotImplementedError
+        await self._read(instance, self._reader.verify)
+
+    async def _read(self, instance: Instance, attempt: Callable[[Instance], bool]) -> None:
+        """Read in a thread; where that fails, once more if the object has been moved meanwhile."""
+        try:
+            while not await anyio.to_thread.run_sync(attempt, instance):
+                key, place = instance.key, instance.place
+                found = await self._query(lambda connection: queries.instance(connection, key))
+                if found is None or found.state is InstanceState.RELEASED:
+                    raise CorruptRecord(f"instance {key} is released")
+                if found.place == place:
+                    now = self._clock.now()
+                    await self._change(
+                        lambda ledger: ledger.mark_corrupt(key, place.segment, place.offset, now)
+                    )
+                    raise damaged(instance)
+                instance = found
+        except OSError as error:
+            raise storage_error(error, "the spool could not be read") from error
+
+    # Operators
 
     async def depths(self) -> list[QueueDepth]:
         """How many deliveries wait, for each destination and each state that is not final."""
-        raise NotImplementedError
+        return await self._query(queries.depths)
 
     async def list_deliveries(
         self,
@@ -120,30 +416,112 @@ class Spool:
         after: int | None = None,
     ) -> list[DeliveryRecord]:
         """Deliveries by rising id, from the one after ``after``; without their attempts."""
-        raise NotImplementedError
+        return await self._query(
+            lambda connection: queries.list_deliveries(connection, destination, state, limit, after)
+        )
 
     async def show(self, delivery_id: int) -> DeliveryRecord:
         """One delivery with its attempts. ``UnknownItem`` if there is none."""
-        raise NotImplementedError
+        return await self._query(lambda connection: queries.show(connection, delivery_id))
 
     async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]:
         """Every arrival of that SOP Instance UID, oldest first."""
-        raise NotImplementedError
-
-    async def retry(
-        self,
-        ids: Sequence[int] | None = None,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-    ) -> int:
-        """Make dead, held or pending deliveries due now; those named, or all that match. Returns how many."""
-        raise NotImplementedError
+        return await self._query(lambda connection: queries.trace(connection, sop_instance_uid))
 
     async def corrupt(self, limit: int = 100, after: int = 0) -> list[Instance]:
         """Instances whose bytes no longer match their hash, by rising key."""
-        raise NotImplementedError
+        return await self._query(lambda connection: queries.corrupt(connection, after, limit))
 
     async def stats(self) -> SpoolStats:
         """How full the spool is."""
-        raise NotImplementedError
+        unrouted = await self._query(queries.count_unrouted)
+        segments = self._segments
+        return SpoolStats(
+            bytes_used=segments.count * segments.segment_bytes + self._large_bytes,
+            bytes_live=segments.live_bytes + self._large_bytes,
+            free_bytes=self._housekeeper.free_bytes,
+            segments=segments.count,
+            large_objects=self._large_count,
+            unrouted=unrouted,
+        )
+
+    # Threads
+
+    def _future(self) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().create_future()
+
+    async def _change(
+        self,
+        run: Callable[[Ledger], T],
+        *,
+        durable: bool = True,
+        then: Callable[[T], None] | None = None,
+        undo: Callable[[T], None] | None = None,
+    ) -> T:
+        waiter: asyncio.Future[T] = self._future()
+        self._writer.submit(Change(run, waiter, durable=durable, then=then, undo=undo))
+        return await waiter
+
+    async def _query(self, run: Callable[[apsw.Connection], T]) -> T:
+        def locked() -> T:
+            with self._queries_lock:
+                return run(self._queries)
+
+        try:
+            return await anyio.to_thread.run_sync(locked)
+        except apsw.Error as error:
+            raise StorageError(f"the ledger: {error}", out_of_resources=False) from error
+
+    def _batch_done(self, items: list[Item]) -> None:
+        """In the writer's thread: one wake-up of the loop for all of them."""
+        self._call(self._settle, items)
+
+    def _settle(self, items: list[Item]) -> None:
+        for item in items:
+            if not isinstance(item, Append):
+                item.settle()
+                continue
+            if item.error is None and item.old is None and item.result is not None:
+                self._handover.add(item.result)
+            resolve(item.waiter, item.result, item.error)
+
+    def _call(self, function: Callable[[T], None], argument: T) -> None:
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(function, argument)
+            except RuntimeError:
+                return  # the loop is closed: nobody is left to be told
+
+    def _large_released(self, key: int, length: int) -> None:
+        """In the writer's thread."""
+        self._housekeeper.doomed.append(key)
+        self._housekeeper.ring()
+        self._call(self._forget_large, length)
+
+    def _forget_large(self, length: int) -> None:
+        self._large_count -= 1
+        self._large_bytes -= length
+
+    def _wake_from_thread(self, names: set[str]) -> None:
+        self._call(self._wake_all, names)
+
+    def _wake_all(self, names: set[str]) -> None:
+        for name in names:
+            self.wake(name)
+
+    def _gate(self, destination: str) -> Gate:
+        gate = self._gates.get(destination)
+        if gate is None:
+            gate = self._gates[destination] = Gate()
+        return gate
+
+
+def take_lock(directory: Path) -> int:
+    """The lock that makes this process the only one to write. ``StorageError`` if another one has it."""
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StorageError(f"{directory}: another process uses this spool", out_of_resources=False) from error
+    return lock

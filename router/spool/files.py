@@ -1,0 +1,86 @@
+"""The system calls by which bytes become durable: the seam where tests make the disk fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from router.errors import StorageError
+from router.model import Buffer
+
+IOV_MAX = 1024  # Linux: UIO_MAXIOV
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_DSYNC = getattr(os, "RWF_DSYNC", 0)
+_ZEROS = bytes(1024 * 1024)
+
+
+class Files:
+    """The real ones. A test overrides what shall fail."""
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int, flags: int) -> int:
+        """``os.pwritev``: how many bytes were written, perhaps fewer than asked."""
+        return os.pwritev(fd, buffers, offset, flags)
+
+    def fdatasync(self, fd: int) -> None:
+        """``os.fdatasync``."""
+        os.fdatasync(fd)
+
+    def free_bytes(self, directory: Path) -> int:
+        """What an unprivileged writer may still use of the file system."""
+        stat = os.statvfs(directory)
+        return stat.f_bavail * stat.f_frsize
+
+
+def storage_error(error: OSError, what: str) -> StorageError:
+    """The gateway's word for a failure of the disk."""
+    return StorageError(f"{what}: {error.strerror or error}", out_of_resources=error.errno in _NO_ROOM)
+
+
+def write_all(files: Files, fd: int, buffers: Sequence[Buffer], offset: int, flags: int = 0) -> int:
+    """Write all ``buffers`` from ``offset`` on, however short the single writes are. Returns the end."""
+    waiting = list(buffers)
+    while waiting:
+        head = waiting if len(waiting) <= IOV_MAX else waiting[:IOV_MAX]
+        written = files.pwritev(fd, head, offset, flags)
+        offset += written
+        size = sum(len(b) for b in head)
+        if written == size:
+            del waiting[: len(head)]
+            continue
+        if written <= 0:
+            raise OSError(errno.EIO, "wrote nothing")
+        for index, buffer in enumerate(head):
+            if written < len(buffer):
+                waiting[: index + 1] = [memoryview(buffer)[written:]]
+                break
+            written -= len(buffer)
+    return offset
+
+
+def write_durably(files: Files, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """``write_all``, and on stable storage when it returns.
+
+    One system call does both where the kernel has RWF_DSYNC: each further one costs a turn of the GIL.
+    """
+    if _DSYNC:
+        return write_all(files, fd, buffers, offset, _DSYNC)
+    end = write_all(files, fd, buffers, offset)
+    files.fdatasync(fd)
+    return end
+
+
+def fill_with_zeros(files: Files, fd: int, length: int) -> None:
+    """Write zeros, so that later writes change no metadata of the file system."""
+    for offset in range(0, length, len(_ZEROS)):
+        write_all(files, fd, [memoryview(_ZEROS)[: length - offset]], offset)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

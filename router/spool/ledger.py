@@ -1,0 +1,375 @@
+"""The writer's statements: everything that changes the ledger.
+
+Each method runs inside a transaction of the writer thread. What a transaction releases is collected in
+``released`` and handed over by the writer only after it is committed. Rows travel in few statements (see
+``schema.chunks``), and results come back as one JSON value, for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from router.model import Delivery, DeliveryState, Outcome, Place, Reason, Routed
+from router.spool.rows import (
+    INSTANCE_JSON,
+    ReleasedRow,
+    decode_deliveries,
+    decode_released,
+    encode_json,
+    make_delivery,
+)
+from router.spool.schema import (
+    ACTIVE,
+    CHUNKS,
+    DEAD,
+    DELIVERED,
+    DELIVERY_CODE,
+    HELD,
+    KEY_MASK,
+    ORDINALS,
+    PENDING,
+    PRIORITY_CODE,
+    chunks,
+    connect,
+    values,
+)
+
+Bindings = Sequence[int | float | str | bytes | None]
+NewRow = tuple[int, int, int, int, int, bytes, str, str]  # key, place (4), hash, uid, arrival
+
+_INSERTS = {
+    size: "INSERT INTO instances(key, segment, offset, length, data_set_offset, hash, uid, arrival, state) VALUES "
+    + ",".join(["(?,?,?,?,?,?,?,?,0)"] * size)
+    for size in CHUNKS
+}
+_PENDING_BY_PRIORITY = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT id, attempts, created_at, priority FROM deliveries WHERE state = {PENDING} "
+    f"AND state < 4 AND destination = ?1 AND priority = {p} AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3)"
+    for p in range(3)
+)
+_CLAIMABLE = (
+    f"SELECT json_group_array(json_array(d.id, ?4, d.attempts, d.created_at, d.priority, {INSTANCE_JSON})) "
+    f"FROM (SELECT * FROM ({_PENDING_BY_PRIORITY}) LIMIT ?3) d "
+    f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK})"
+)
+_NEXT_DUE = "SELECT min(due) FROM (" + " UNION ALL ".join(
+    f"SELECT min(due_at) AS due FROM deliveries WHERE state = {PENDING} AND state < 4 AND destination = ?1 "
+    f"AND priority = {p}"
+    for p in range(3)
+) + ")"
+_IDS = "(SELECT value FROM json_each(?1))"
+_DONE_WITH = (
+    f"i.key IN {_IDS} AND i.state = 1 AND NOT EXISTS (SELECT 1 FROM deliveries d "
+    f"WHERE d.id > i.key AND d.id < i.key + {ORDINALS} AND d.state < 4)"
+)
+
+
+class Ledger:
+    """The one connection that writes."""
+
+    def __init__(self, directory: Path, owner: str, retention_s: float) -> None:
+        self.connection = connect(directory, read_only=False)
+        self.owner = owner
+        self.released: list[ReleasedRow] = []
+        self._retention_s = retention_s
+        self._destinations: dict[str, int] = {}
+        self._is_full_sync = True
+        self._execute = self.connection.execute
+
+    # Transactions
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Commit it; on stable storage when this returns, if ``sync_commits`` said so."""
+        self._execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget the transaction, and what it seemed to release."""
+        self.released = []
+        self._destinations.clear()
+        if not self.connection.get_autocommit():
+            self._execute("ROLLBACK")
+
+    def sync_commits(self, durable: bool) -> None:
+        """Whether the next commits wait for the disk.
+
+        Routing and claiming need not: after a crash they are done again. What must last syncs the whole log
+        of the ledger, and with it everything committed before.
+        """
+        if durable is not self._is_full_sync:
+            self._execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
+            self._is_full_sync = durable
+
+    def take_released(self) -> list[ReleasedRow]:
+        """What the committed transaction released."""
+        released, self.released = self.released, []
+        return released
+
+    def _in_chunks(self, before: str, columns: int, rows: Sequence[Bindings], after: str = "") -> None:
+        start = 0
+        for size in chunks(len(rows)):
+            flat = tuple(chain.from_iterable(rows[start : start + size]))
+            self._execute(before + values(columns, size) + after, flat)
+            start += size
+
+    def _value(self, sql: str, bindings: Bindings) -> str:
+        value = self._execute(sql, bindings).get
+        return value if isinstance(value, str) else "[]"
+
+    def _destination(self, name: str) -> int:
+        number = self._destinations.get(name)
+        if number is None:
+            self._execute("INSERT OR IGNORE INTO destinations(name) VALUES (?)", (name,))
+            number = int(self._execute("SELECT id FROM destinations WHERE name = ?", (name,)).get)
+            self._destinations[name] = number
+        return number
+
+    # Instances
+
+    def insert(self, rows: Sequence[NewRow]) -> None:
+        """New instances, state received."""
+        start = 0
+        for size in chunks(len(rows)):
+            flat = tuple(chain.from_iterable(rows[start : start + size]))
+            self._execute(_INSERTS[size], flat)
+            start += size
+
+    def move(self, copies: Iterable[tuple[int, Place, Place]]) -> None:
+        """Records copied forward. What they leave is released, or the copy where the instance is gone already."""
+        for key, old, new in copies:
+            self._execute(
+                "UPDATE instances SET segment = ?, offset = ? "
+                "WHERE key = ? AND segment = ? AND offset = ? AND state < 3",
+                (new.segment, new.offset, key, old.segment, old.offset),
+            )
+            left = old if self.connection.changes() else new
+            self.released.append((key, left.segment, left.length_bytes))
+
+    def mark_corrupt(self, key: int, segment: int, offset: int, now: float) -> None:
+        """The bytes at that place are damaged: keep the instance in sight, and never try to send it again."""
+        self._execute(
+            "UPDATE instances SET state = 2 WHERE key = ? AND segment = ? AND offset = ? AND state < 2",
+            (key, segment, offset),
+        )
+        if self.connection.changes():
+            self._execute(
+                f"UPDATE deliveries SET state = {DEAD}, reason = ?, due_at = NULL, changed_at = ? "
+                f"WHERE id > ? AND id < ? AND state < {DEAD}",
+                (Reason.CORRUPT.value, now, key, key + ORDINALS),
+            )
+
+    # The queue
+
+    def route(self, items: Sequence[tuple[Routed, float]]) -> set[str]:
+        """Decisions → deliveries; returns the destinations that have new work. Routed ones stay as they are."""
+        updates: list[Bindings] = []
+        rows: list[Bindings] = []
+        dropped: list[int] = []
+        woken: set[str] = set()
+        for routed, now in items:
+            decision = routed.decision
+            updates.append((routed.key, encode_json(decision).decode(), now))
+            names, state, reason = decision.destinations, PENDING, Reason.ROUTED
+            if decision.hold:
+                names, state, reason = ("",), HELD, Reason.UNMATCHED
+            elif names:
+                woken.update(names)
+            else:
+                dropped.append(routed.key)
+            priority = PRIORITY_CODE[decision.priority]
+            due_at = None if decision.hold else now
+            for ordinal, name in enumerate(names, routed.key + 1):
+                rows.append(
+                    (ordinal, self._destination(name), state, reason.value, priority, due_at, now, now)
+                )
+        if rows:
+            self._in_chunks(
+                "WITH v(id, destination, state, reason, priority, due_at, created_at, changed_at) AS (",
+                8,
+                rows,
+                ") INSERT OR IGNORE INTO deliveries"
+                "(id, destination, state, reason, priority, due_at, created_at, changed_at) "
+                f"SELECT v.* FROM v CROSS JOIN instances i ON i.key = (v.id & {KEY_MASK}) WHERE i.state = 0",
+            )
+        self._in_chunks(
+            "WITH v(key, decision, routed_at) AS (",
+            3,
+            updates,
+            ") UPDATE instances SET state = 1, decision = v.decision, routed_at = v.routed_at "
+            "FROM v WHERE instances.key = v.key AND instances.state = 0",
+        )
+        if dropped:
+            self._release_done(dropped, items[-1][1])
+        return woken
+
+    def claim(
+        self, destination: str, limit: int, until: float, now: float
+    ) -> tuple[list[Delivery], float | None]:
+        """Lease what is due. Where that is less than ``limit``, also when the next will be due."""
+        number = self._destination(destination)
+        found = decode_deliveries(self._value(_CLAIMABLE, (number, now, limit, destination)))
+        if found:
+            ids = encode_json([row[0] for row in found]).decode()
+            self._execute(
+                f"UPDATE deliveries SET state = {ACTIVE}, lease_owner = ?2, lease_until = ?3, changed_at = ?4 "
+                f"WHERE id IN {_IDS}",
+                (ids, self.owner, until, now),
+            )
+        due = self.next_due(number) if len(found) < limit else None
+        return [make_delivery(row) for row in found], due
+
+    def next_due(self, destination: int) -> float | None:
+        """When the next pending delivery is due."""
+        due = self._execute(_NEXT_DUE, (destination,)).get
+        return due if isinstance(due, float) else None
+
+    def record(self, outcomes: Sequence[Outcome]) -> set[str]:
+        """Outcomes of attempts; returns the destinations that have pending work from them.
+
+        Only the lease's holder may change a delivery, except that what a peer has confirmed is delivered
+        whoever says so. What is final already stays as it is: recording twice is recording once.
+        """
+        owner = self.owner
+        attempts: list[Bindings] = [
+            (o.delivery_id, DELIVERY_CODE[o.state], o.started_at, o.ended_at, o.reason.value, o.status, o.comment,
+             o.transfer_syntax_uid, owner)
+            for o in outcomes
+        ]  # fmt: skip
+        self._in_chunks(
+            "WITH v(id, state, started_at, ended_at, reason, status, comment, transfer_syntax, owner) AS (",
+            9,
+            attempts,
+            ") INSERT OR IGNORE INTO attempts SELECT v.id, d.tries + 1, v.started_at, v.ended_at, v.reason, "
+            "v.status, v.comment, v.transfer_syntax FROM v CROSS JOIN deliveries d ON d.id = v.id "
+            f"WHERE d.state < 4 AND (v.state = {DELIVERED} OR d.lease_owner = v.owner)",
+        )
+        changes: list[Bindings] = [
+            (o.delivery_id, DELIVERY_CODE[o.state], o.reason.value, o.retry_at, int(o.counts), o.ended_at, o.status,
+             o.comment, owner)
+            for o in outcomes
+        ]  # fmt: skip
+        self._in_chunks(
+            "WITH v(id, state, reason, due_at, counts, changed_at, status, comment, owner) AS (",
+            9,
+            changes,
+            ") UPDATE deliveries SET state = v.state, reason = v.reason, due_at = v.due_at, "
+            "attempts = attempts + v.counts, tries = tries + 1, lease_owner = NULL, lease_until = NULL, "
+            "changed_at = v.changed_at, last_status = v.status, last_comment = v.comment "
+            "FROM v WHERE deliveries.id = v.id AND deliveries.state < 4 "
+            f"AND (v.state = {DELIVERED} OR deliveries.lease_owner = v.owner)",
+        )
+        final = [o.key for o in outcomes if o.state.is_final]
+        if final:
+            self._release_done(final, outcomes[-1].ended_at)
+        return {o.destination for o in outcomes if o.state is DeliveryState.PENDING}
+
+    def give_back(self, ids: Sequence[int], now: float) -> None:
+        """Leases returned without an attempt."""
+        self._execute(
+            f"UPDATE deliveries SET state = {PENDING}, due_at = coalesce(due_at, ?2), lease_owner = NULL, "
+            f"lease_until = NULL, changed_at = ?2 WHERE id IN {_IDS} AND state = {ACTIVE} AND lease_owner = ?3",
+            (encode_json(ids).decode(), now, self.owner),
+        )
+
+    def expire_leases(self, before: float | None) -> set[str]:
+        """Deliveries whose lease ran out (None: every lease) are pending again; returns their destinations."""
+        which = f"state = {ACTIVE} AND state < 4" + ("" if before is None else " AND lease_until <= ?1")
+        bindings = () if before is None else (before,)
+        names = self._execute(
+            "SELECT DISTINCT name FROM destinations WHERE id IN "
+            f"(SELECT destination FROM deliveries WHERE {which})",
+            bindings,
+        ).fetchall()
+        if names:
+            self._execute(
+                f"UPDATE deliveries SET state = {PENDING}, reason = '{Reason.LEASE_EXPIRED.value}', "
+                f"lease_owner = NULL, lease_until = NULL WHERE {which}",
+                bindings,
+            )
+        return {str(name) for (name,) in names}
+
+    def retry(
+        self, ids: Sequence[int] | None, destination: str | None, state: DeliveryState | None, now: float
+    ) -> tuple[int, set[str]]:
+        """Make deliveries due now; how many, and whose. Attempts count anew, and for the dead age does, too."""
+        codes = [DELIVERY_CODE[state]] if state is not None else [PENDING, HELD, DEAD]
+        where = f"state IN ({','.join(str(c) for c in codes if c in (PENDING, HELD, DEAD)) or '-1'}) AND state < 4"
+        bindings: list[int | float | str] = []
+        if ids is not None:
+            where += " AND id IN (SELECT value FROM json_each(?))"
+            bindings.append(encode_json(list(ids)).decode())
+        if destination is not None:
+            where += " AND destination = ?"
+            bindings.append(self._destination(destination))
+        where += " AND destination NOT IN (SELECT id FROM destinations WHERE name = '')"
+        names = self._execute(
+            "SELECT DISTINCT name FROM destinations WHERE id IN "
+            f"(SELECT destination FROM deliveries WHERE {where})",
+            bindings,
+        ).fetchall()
+        self._execute(
+            f"UPDATE deliveries SET created_at = iif(state = {DEAD}, ?, created_at), state = {PENDING}, attempts = 0, "
+            f"due_at = ?, changed_at = ?, reason = ? WHERE {where}",
+            [now, now, now, Reason.OPERATOR.value, *bindings],
+        )
+        return self.connection.changes(), {str(name) for (name,) in names}
+
+    # Release and history
+
+    def _release_done(self, keys: Sequence[int], now: float) -> None:
+        """Release those of ``keys`` whose deliveries are all final, or note when retention will."""
+        wanted = encode_json(keys).decode()
+        if self._retention_s > 0:
+            self._execute(
+                f"UPDATE instances AS i SET release_at = ?2 WHERE {_DONE_WITH}",
+                (wanted, now + self._retention_s),
+            )
+            return
+        self._release(f"SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM instances i "
+                      f"WHERE {_DONE_WITH}", (wanted,), now)  # fmt: skip
+
+    def release_retained(self, now: float, limit: int) -> int:
+        """Release instances whose retention has passed; how many."""
+        before = len(self.released)
+        self._release(
+            "SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM (SELECT * FROM instances "
+            "WHERE state = 1 AND release_at IS NOT NULL AND release_at <= ?1 ORDER BY release_at LIMIT ?2) i",
+            (now, limit),
+            now,
+        )
+        return len(self.released) - before
+
+    def _release(self, select: str, bindings: Bindings, now: float) -> None:
+        rows = decode_released(self._value(select, bindings))
+        if rows:
+            self._execute(
+                f"UPDATE instances SET state = 3, release_at = ?2 WHERE key IN {_IDS}",
+                (encode_json([row[0] for row in rows]).decode(), now),
+            )
+            self.released.extend(rows)
+
+    def prune(self, after: int, before: float, limit: int) -> int | None:
+        """Forget released instances of before ``before``, among the ``limit`` that follow ``after``.
+
+        Returns where to go on, or None at the end: one small step of a walk along the keys.
+        """
+        seen = self._execute(
+            "SELECT key, state = 3 AND release_at < ?2 FROM instances WHERE key > ?1 AND key < ?3 "
+            "ORDER BY key LIMIT ?4",
+            (after, before, int(before * 1000) << 20, limit),
+        ).fetchall()
+        if not seen:
+            return None
+        keys = encode_json([int(key) for key, is_old in seen if is_old]).decode()
+        deliveries = f"SELECT d.id FROM json_each(?1) k CROSS JOIN deliveries d ON d.id BETWEEN k.value AND k.value + {ORDINALS - 1}"  # noqa: E501
+        self._execute(f"DELETE FROM attempts WHERE delivery IN ({deliveries})", (keys,))
+        self._execute(f"DELETE FROM deliveries WHERE id IN ({deliveries})", (keys,))
+        self._execute(f"DELETE FROM instances WHERE key IN {_IDS}", (keys,))
+        return int(seen[-1][0])
+
+

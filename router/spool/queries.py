@@ -1,0 +1,278 @@
+"""Reading the ledger: for operators, for metrics, and for routing that has fallen behind.
+
+All take a connection that may be read-only; none scans the history, except ``trace``, which has an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import apsw
+
+from router.errors import UnknownItem
+from router.model import (
+    Attempt,
+    Decision,
+    DeliveryRecord,
+    DeliveryState,
+    Instance,
+    InstanceTrace,
+    QueueDepth,
+    Reason,
+)
+from router.spool.record import decode_arrival
+from router.spool.rows import INSTANCE_JSON, decode_decision, decode_instances, make_instance
+from router.spool.schema import (
+    ACTIVE,
+    CORRUPT,
+    DELIVERY_CODE,
+    DELIVERY_STATES,
+    KEY_MASK,
+    LARGE,
+    ORDINALS,
+    PRIORITIES,
+    RECEIVED,
+)
+
+_RECORD = (
+    "SELECT d.id, n.name, d.state, d.reason, d.priority, d.attempts, d.created_at, d.changed_at, d.due_at, "
+    "d.last_status, d.last_comment, i.length - i.data_set_offset, i.arrival FROM deliveries d "
+    "CROSS JOIN destinations n ON n.id = d.destination "
+    f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK}) "
+)
+_INSTANCES = f"SELECT json_group_array(json_array({INSTANCE_JSON})) FROM "
+
+
+def _text(connection: apsw.Connection, sql: str, bindings: tuple[int | float | str, ...]) -> str:
+    value = connection.execute(sql, bindings).get
+    return value if isinstance(value, str) else "[]"
+
+
+def _instances(connection: apsw.Connection, source: str, bindings: tuple[int | str, ...]) -> list[Instance]:
+    return [make_instance(*row) for row in decode_instances(_text(connection, _INSTANCES + source, bindings))]
+
+
+def unrouted(connection: apsw.Connection, after: int, limit: int) -> list[Instance]:
+    """Received instances by rising key."""
+    where = f"(SELECT * FROM instances WHERE state = {RECEIVED} AND key > ?1 ORDER BY key LIMIT ?2) i"
+    return _instances(connection, where, (after, limit))
+
+
+def corrupt(connection: apsw.Connection, after: int, limit: int) -> list[Instance]:
+    """Corrupt instances by rising key."""
+    where = f"(SELECT * FROM instances WHERE state = {CORRUPT} AND key > ?1 ORDER BY key LIMIT ?2) i"
+    return _instances(connection, where, (after, limit))
+
+
+def live(connection: apsw.Connection) -> Iterator[Instance]:
+    """Everything not released, segment by segment; streamed."""
+    sql = (
+        f"SELECT json_array(json_array({INSTANCE_JSON})) FROM instances i INDEXED BY instances_live WHERE state < 3"
+    )
+    for (row,) in connection.execute(sql):
+        yield make_instance(*decode_instances(row)[0])
+
+
+def in_segment(connection: apsw.Connection, segment: int, after: int, limit: int) -> list[Instance]:
+    """Live and undamaged instances of a segment by rising key."""
+    where = (
+        f"(SELECT * FROM instances WHERE segment = ?1 AND state < 3 AND state <> {CORRUPT} AND key > ?2 "
+        "ORDER BY key LIMIT ?3) i"
+    )
+    return _instances(connection, where, (segment, after, limit))
+
+
+def instance(connection: apsw.Connection, key: int) -> Instance | None:
+    """One instance as the ledger has it now."""
+    found = _instances(connection, "instances i WHERE i.key = ?1", (key,))
+    return found[0] if found else None
+
+
+def live_by_segment(connection: apsw.Connection) -> dict[int, tuple[int, int]]:
+    """Count and bytes of the live records by segment (``LARGE`` among them)."""
+    rows = connection.execute(
+        "SELECT segment, count(*), sum(length) FROM instances WHERE state < 3 GROUP BY segment"
+    )
+    return {int(segment): (int(count), int(total)) for segment, count, total in rows}
+
+
+def large_keys(connection: apsw.Connection) -> Iterator[int]:
+    """Keys of the live large objects."""
+    for (key,) in connection.execute(f"SELECT key FROM instances WHERE segment = {LARGE} AND state < 3"):
+        yield int(key)
+
+
+def last_key(connection: apsw.Connection) -> int:
+    """The highest key ever committed that is still known."""
+    key = connection.execute("SELECT max(key) FROM instances").get
+    return key if isinstance(key, int) else 0
+
+
+def count_unrouted(connection: apsw.Connection) -> int:
+    """How many instances wait for routing."""
+    count = connection.execute(f"SELECT count(*) FROM instances WHERE state = {RECEIVED}").get
+    return count if isinstance(count, int) else 0
+
+
+def depths(connection: apsw.Connection) -> list[QueueDepth]:
+    """Open deliveries by destination and state; the oldest by when its instance was received."""
+    rows = connection.execute(
+        "SELECT n.name, s.state, s.count, s.oldest FROM (SELECT destination, state, count(*) AS count, "
+        "min(id) AS oldest FROM deliveries WHERE state < 4 GROUP BY state, destination) s "
+        "JOIN destinations n ON n.id = s.destination ORDER BY n.name, s.state"
+    )
+    return [
+        QueueDepth(
+            destination=str(name),
+            state=DELIVERY_STATES[int(state)],
+            count=int(count),
+            oldest_at=(int(oldest) >> 20) / 1000,
+        )
+        for name, state, count, oldest in rows
+    ]
+
+
+def next_lease_end(connection: apsw.Connection) -> float | None:
+    """When the first lease runs out."""
+    until = connection.execute(
+        f"SELECT min(lease_until) FROM deliveries WHERE state = {ACTIVE} AND state < 4"
+    ).get
+    return until if isinstance(until, float) else None
+
+
+def next_release(connection: apsw.Connection) -> float | None:
+    """When the first retention ends."""
+    at = connection.execute(
+        "SELECT min(release_at) FROM instances WHERE state = 1 AND release_at IS NOT NULL"
+    ).get
+    return at if isinstance(at, float) else None
+
+
+def next_due(connection: apsw.Connection, destination: str) -> float | None:
+    """When the next pending delivery of a destination is due."""
+    due = connection.execute(
+        "SELECT min(due) FROM (SELECT (SELECT min(due_at) FROM deliveries WHERE state = 0 AND state < 4 "
+        "AND destination = n.id AND priority = p.value) AS due "
+        "FROM destinations n, json_each('[0,1,2]') p WHERE n.name = ?)",
+        (destination,),
+    ).get
+    return due if isinstance(due, float) else None
+
+
+def list_deliveries(
+    connection: apsw.Connection,
+    destination: str | None,
+    state: DeliveryState | None,
+    limit: int,
+    after: int | None,
+) -> list[DeliveryRecord]:
+    """Deliveries by rising id; see ``Spool.list_deliveries``."""
+    where = ["d.id > ?"]
+    bindings: list[int | str] = [after or 0]
+    if destination is not None:
+        where.append("n.name = ?")
+        bindings.append(destination)
+    if state is not None:
+        code = DELIVERY_CODE[state]
+        where.append(f"d.state = {code}" + (" AND d.state < 4" if code < 4 else ""))
+    is_open = state is not None and DELIVERY_CODE[state] < 4
+    source = _RECORD.replace("deliveries d", "deliveries d INDEXED BY deliveries_open") if is_open else _RECORD
+    rows = connection.execute(
+        f"{source} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?", (*bindings, limit)
+    )
+    return [_record(row) for row in rows]
+
+
+def show(connection: apsw.Connection, delivery_id: int) -> DeliveryRecord:
+    """One delivery with its attempts."""
+    for row in connection.execute(f"{_RECORD} WHERE d.id = ?", (delivery_id,)):
+        return _record(row, _attempts(connection, delivery_id))
+    raise UnknownItem(f"there is no delivery {delivery_id}")
+
+
+def trace(connection: apsw.Connection, sop_instance_uid: str) -> list[InstanceTrace]:
+    """Every arrival of that UID, oldest first."""
+    traces = []
+    for found in _instances(
+        connection, "(SELECT * FROM instances WHERE uid = ?1 ORDER BY key) i", (sop_instance_uid,)
+    ):
+        decision, routed_at = next(
+            connection.execute("SELECT decision, routed_at FROM instances WHERE key = ?", (found.key,)),
+            (None, None),
+        )
+        rows = list(
+            connection.execute(
+                f"{_RECORD} WHERE d.id > ? AND d.id < ? ORDER BY d.id", (found.key, found.key + ORDINALS)
+            )
+        )
+        traces.append(
+            InstanceTrace(
+                instance=found,
+                decision=_decision(decision),
+                routed_at=routed_at,
+                deliveries=tuple(_record(row, _attempts(connection, int(row[0]))) for row in rows),
+            )
+        )
+    return traces
+
+
+def _decision(text: str | None) -> Decision | None:
+    return None if text is None else decode_decision(text)
+
+
+def _attempts(connection: apsw.Connection, delivery_id: int) -> tuple[Attempt, ...]:
+    rows = connection.execute(
+        "SELECT number, started_at, ended_at, reason, status, comment, transfer_syntax FROM attempts "
+        "WHERE delivery = ? ORDER BY number",
+        (delivery_id,),
+    )
+    return tuple(
+        Attempt(
+            number=number,
+            started_at=started_at,
+            ended_at=ended_at,
+            reason=Reason(reason),
+            status=status,
+            comment=comment,
+            transfer_syntax_uid=transfer_syntax,
+        )
+        for number, started_at, ended_at, reason, status, comment, transfer_syntax in rows
+    )
+
+
+def _record(row: apsw.SQLiteValues, history: tuple[Attempt, ...] = ()) -> DeliveryRecord:
+    (
+        delivery_id,
+        name,
+        state,
+        reason,
+        priority,
+        attempts,
+        created_at,
+        changed_at,
+        due_at,
+        last_status,
+        last_comment,
+        size,
+        arrival_json,
+    ) = row
+    arrival = decode_arrival(arrival_json)
+    return DeliveryRecord(
+        delivery_id=delivery_id,
+        key=delivery_id & KEY_MASK,
+        destination=name,
+        state=DELIVERY_STATES[state],
+        reason=Reason(reason),
+        priority=PRIORITIES[priority],
+        attempts=attempts,
+        created_at=created_at,
+        changed_at=changed_at,
+        due_at=due_at,
+        sop_instance_uid=arrival.sop_instance_uid,
+        sop_class_uid=arrival.sop_class_uid,
+        calling_ae=arrival.origin.calling_ae,
+        size_bytes=size,
+        last_status=last_status,
+        last_comment=last_comment,
+        history=history,
+    )
