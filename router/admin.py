@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from router import __version__
 from router.clock import Clock
@@ -15,9 +16,9 @@ from router.config.settings import Modality, Settings
 from router.dicom.header import Header, scan
 from router.dicom.part10 import FileMeta, read_file_meta
 from router.errors import NotAllowed, UnknownItem
-from router.model import DeliveryState, Origin, QueueDepth
+from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Origin, QueueDepth
 from router.rules import Facts, RuleSet
-from router.spool import Spool
+from router.spool import SpoolStats
 from router.views import (
     DeliveryView,
     DestinationStatus,
@@ -38,13 +39,38 @@ HEAD_BYTES = 64 * 1024  # of a file at first: nearly every header fits
 PAGE_LIMIT = 1000  # deliveries in one answer: about 400 kB of JSON
 
 
+class Store(Protocol):
+    """What is asked of the spool."""
+
+    @property
+    def is_accepting(self) -> bool: ...
+    async def depths(self) -> list[QueueDepth]: ...
+    async def list_deliveries(
+        self,
+        destination: str | None = None,
+        state: DeliveryState | None = None,
+        limit: int = 100,
+        after: int | None = None,
+    ) -> list[DeliveryRecord]: ...
+    async def show(self, delivery_id: int) -> DeliveryRecord: ...
+    async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]: ...
+    async def retry(
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        destination: str | None = None,
+        state: DeliveryState | None = None,
+    ) -> int: ...
+    async def stats(self) -> SpoolStats: ...
+
+
 class Admin:
     """What can be asked of a running gateway. Raises ``UnknownItem`` and ``NotAllowed``."""
 
     def __init__(
         self,
         *,
-        spool: Spool,
+        spool: Store,
         settings: Settings,
         clock: Clock,
         phase: Callable[[], Phase],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from router.model import (
     Attempt,
@@ -73,6 +74,9 @@ class QueuePage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRequest:
     """Which deliveries to try again now: by number, or by destination and state, or all that can be."""
+
+    # A misspelt filter must not widen what is retried; pydantic reads this where FastAPI reads a request.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     ids: tuple[int, ...] = ()
     destination: str | None = None

@@ -92,10 +92,11 @@ def send(
     results = _send_all(whom, files, associations, quiet=quiet)
     failed = [result for result in results if not result.is_stored]
     out.print(_summary(results))
-    for result in failed[:FAILURES_SHOWN]:
-        err.print(f"{result.file.path}: {_outcome(result)}", markup=False)
-    if len(failed) > FAILURES_SHOWN:
-        err.print(f"... and {len(failed) - FAILURES_SHOWN} more.")
+    if len({_outcome(result) for result in results}) > 1:  # otherwise the table has said it all
+        for result in failed[:FAILURES_SHOWN]:
+            err.print(f"{result.file.path}: {_outcome(result)}", markup=False)
+        if len(failed) > FAILURES_SHOWN:
+            err.print(f"... and {len(failed) - FAILURES_SHOWN} more.")
     if failed:
         fail(f"{len(failed)} of {len(results)} not stored by {describe(whom)}.")
 
