@@ -112,7 +112,7 @@ class Admin:
         page = records[:limit]
         return QueuePage(
             deliveries=tuple(map(delivery_view, page)),
-            next_after=page[-1].delivery_id if len(records) > limit else None,
+            next_after=str(page[-1].delivery_id) if len(records) > limit else None,
             totals=tuple(await self._spool.depths()),
         )
 

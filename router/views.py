@@ -1,7 +1,7 @@
 """What operators see: frozen values with names and types fit for JSON.
 
-Keys are text (they do not fit a double), hashes and statuses hexadecimal, instants seconds since the Unix
-epoch. Encoded as they are, they are the answers of ``/api/v1`` and the command line's ``--json``.
+Keys and numbers of deliveries are text (they do not fit a double), hashes and statuses hexadecimal, instants
+seconds since the Unix epoch. Encoded as they are, they are the answers of ``/api/v1`` and of ``--json``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,23 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One attempt to deliver."""
+
+    number: int
+    started_at: float
+    ended_at: float
+    reason: Reason
+    status: str | None
+    comment: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryView:
     """A delivery, as an operator sees it."""
 
-    delivery_id: int
+    delivery_id: str
     key: str
     destination: str
     state: DeliveryState
@@ -59,7 +72,7 @@ class DeliveryView:
     size_bytes: int
     last_status: str | None
     last_comment: str
-    history: tuple[Attempt, ...] = ()
+    history: tuple[AttemptView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +80,7 @@ class QueuePage:
     """Some deliveries, and how many there are of each kind in all."""
 
     deliveries: tuple[DeliveryView, ...]
-    next_after: int | None  # give it as ``after`` to read on; None: that was all
+    next_after: str | None  # give it as ``after`` to read on; None: that was all
     totals: tuple[QueueDepth, ...]
 
 
@@ -176,7 +189,7 @@ class Explanation:
 def delivery_view(record: DeliveryRecord) -> DeliveryView:
     """A delivery for operators."""
     return DeliveryView(
-        delivery_id=record.delivery_id,
+        delivery_id=str(record.delivery_id),
         key=str(record.key),
         destination=record.destination,
         state=record.state,
@@ -190,10 +203,26 @@ def delivery_view(record: DeliveryRecord) -> DeliveryView:
         sop_class_uid=record.sop_class_uid,
         calling_ae=record.calling_ae,
         size_bytes=record.size_bytes,
-        last_status=None if record.last_status is None else f"{record.last_status:04X}",
+        last_status=_hexadecimal(record.last_status),
         last_comment=record.last_comment,
-        history=record.history,
+        history=tuple(map(_attempt_view, record.history)),
     )
+
+
+def _attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        number=attempt.number,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        reason=attempt.reason,
+        status=_hexadecimal(attempt.status),
+        comment=attempt.comment,
+        transfer_syntax_uid=attempt.transfer_syntax_uid,
+    )
+
+
+def _hexadecimal(status: int | None) -> str | None:
+    return None if status is None else f"{status:04X}"
 
 
 def trace_view(trace: InstanceTrace) -> TraceView:

@@ -61,10 +61,10 @@ def test_it_is_not_ready_while_the_disk_is_low(gateway: Gateway) -> None:
 async def test_a_page_says_where_to_go_on(gateway: Gateway) -> None:
     gateway.store.records = [record(number) for number in range(1, 6)]
     first = await gateway.admin.queue(limit=3)
-    assert [item.delivery_id for item in first.deliveries] == [1, 2, 3]
-    assert first.next_after == 3
-    last = await gateway.admin.queue(limit=3, after=first.next_after)
-    assert [item.delivery_id for item in last.deliveries] == [4, 5]
+    assert [item.delivery_id for item in first.deliveries] == ["1", "2", "3"]
+    assert first.next_after == "3"
+    last = await gateway.admin.queue(limit=3, after=int(first.next_after))
+    assert [item.delivery_id for item in last.deliveries] == ["4", "5"]
     assert last.next_after is None
 
 
@@ -113,7 +113,7 @@ async def test_a_trace_tells_the_whole_way(gateway: Gateway) -> None:
     assert (view.calling_ae, view.peer, view.size_bytes) == ("CT1", "10.1.0.21", 1000)
     assert view.content_hash == "000102030405060708090a0b0c0d0e0f"
     assert view.rules == DECISION.trace
-    assert [item.delivery_id for item in view.deliveries] == [1]
+    assert [item.delivery_id for item in view.deliveries] == ["1"]
 
 
 async def test_a_trace_before_routing(gateway: Gateway) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 if TYPE_CHECKING:
     from router.config.settings import Settings
@@ -25,7 +28,8 @@ FAILED = 1
 WRONG_USE = 2
 DEFAULT_CALLING_AE = "DICOM_ROUTER"
 
-out = Console(soft_wrap=False, highlight=False)
+# What is read by a program is never cut or folded to fit a terminal that is not there.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>\d{1,5})")
@@ -117,6 +121,14 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     if near:
         return f" (did you mean {near[0]!r}?)"
     return f" (it has {', '.join(known)})" if known else ""
+
+
+def table(*columns: str) -> Table:
+    """A table whose cells fold rather than lose characters."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
 
 
 def when(at: float | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -175,13 +176,17 @@ async def _sink(name: str, modality: Modality, directory: Path) -> AsyncIterator
     command = [sys.executable, "-m", "router", "sink", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--directory", str(directory), "--ready-file", str(ready_file)]
     # A session of its own: Ctrl-C must not end it before the gateway has drained.
-    process = await anyio.open_process(command, stdout=None, stderr=None, stdin=None, start_new_session=True)
+    said = directory.with_suffix(".log")
+    with said.open("wb") as log:
+        process = await anyio.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         with anyio.move_on_after(SINK_START_S):
             while not ready_file.exists() and process.returncode is None:  # noqa: ASYNC110 - not our process
                 await anyio.sleep(POLL_S)
         if not ready_file.exists():
-            fail(f"the sink that plays {name} did not start.")
+            fail(f"the sink that plays {name} did not start: {said.read_text().strip()}")
         bound = msgspec.json.decode(ready_file.read_bytes(), type=dict[str, list[int]])["dicom"][0]
         yield _Sink(name=name, modality=replace(modality, host="127.0.0.1", port=bound), directory=directory)
     finally:
@@ -236,7 +241,7 @@ async def _send_and_check(gateway: Gateway, settings: Settings, directory: Path,
     out.print(f"Sent {len(files)} instances over 4 associations in {took:.2f} s: {stored} acknowledged.\n")
     url = f"http://127.0.0.1:{gateway.ports.http}"
     findings = await _wait_for(study, url, directory)
-    out.print(demo_report.table(findings))
+    out.print(demo_report.report_of(findings))
     return demo_report.conclude(findings)
 
 

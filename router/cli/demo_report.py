@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from router.cli.client import Client
-from router.cli.common import err, out, uid_name
+from router.cli.common import err, out, table, uid_name
 from router.dicom.part10 import read_file_meta
 from router.errors import UnknownItem
 from router.model import DeliveryState
@@ -80,9 +80,9 @@ def compare(finding: Finding, arrived: Arrived) -> Finding:
     return replace(finding, intact_at=frozenset(intact))
 
 
-def table(findings: list[Finding]) -> Table:
+def report_of(findings: list[Finding]) -> Table:
     """What arrived where and why, one line for each delivery."""
-    report = Table("instance", "transfer syntax", "rule", "because", "destination", "state", "after", "bytes")
+    report = table("instance", "transfer syntax", "rule", "because", "destination", "state", "after", "bytes")
     for finding in findings:
         for row in _rows(finding):
             report.add_row(*row)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from router.cli.common import DEFAULT_URL, WRONG_USE, JsonOption, UrlOption, fail, out, print_json, size, when
+from router.cli.common import (
+    DEFAULT_URL,
+    WRONG_USE,
+    JsonOption,
+    UrlOption,
+    fail,
+    out,
+    print_json,
+    size,
+    table,
+    when,
+)
 from router.model import DeliveryState
 
 if TYPE_CHECKING:
@@ -116,19 +127,19 @@ def retry(
 
 
 def _totals(totals: tuple[QueueDepth, ...]) -> Table:
-    table = Table("destination", "state", "count", "oldest", title="Queue", title_justify="left")
+    listing = table("destination", "state", "count", "oldest")
     for depth in totals:
-        table.add_row(
+        listing.add_row(
             depth.destination or "(unmatched)", styled(depth.state), str(depth.count), when(depth.oldest_at)
         )
-    return table
+    return listing
 
 
 def _listing(deliveries: tuple[DeliveryView, ...]) -> Table:
-    table = Table("no.", "destination", "state", "reason", "tries", "size", "due", "SOP instance", "from")
+    listing = table("no.", "destination", "state", "reason", "tries", "size", "due", "SOP instance", "from")
     for item in deliveries:
-        table.add_row(
-            str(item.delivery_id),
+        listing.add_row(
+            item.delivery_id,
             item.destination or "(unmatched)",
             styled(item.state),
             item.reason,
@@ -138,7 +149,7 @@ def _listing(deliveries: tuple[DeliveryView, ...]) -> Table:
             item.sop_instance_uid,
             item.calling_ae,
         )
-    return table
+    return listing
 
 
 def styled(state: DeliveryState) -> str:
@@ -155,7 +166,7 @@ def print_delivery(delivery: DeliveryView) -> None:
         + (f", due {when(delivery.due_at)}" if delivery.due_at is not None else "")
     )
     for attempt in delivery.history:
-        status = "" if attempt.status is None else f" {attempt.status:04X}"
+        status = f" {attempt.status}" if attempt.status else ""
         comment = f" ({attempt.comment})" if attempt.comment else ""
         took = f"{(attempt.ended_at - attempt.started_at) * 1000:.0f} ms"
         result = f"{attempt.reason}{status} in {took}{comment}"

@@ -20,6 +20,7 @@ from router.cli.common import (
     out,
     resolve_target,
     size,
+    table,
 )
 
 if TYPE_CHECKING:
@@ -144,14 +145,14 @@ def _send_all(whom: Target, files: list[SendFile], associations: int, *, quiet: 
 
 
 def _summary(results: list[Sent]) -> Table:
-    table = Table("outcome", "instances", "data", title_justify="left")
+    summary = table("outcome", "instances", "data")
     counts, amounts = Counter[str](), Counter[str]()
     for result in results:
         counts[_outcome(result)] += 1
         amounts[_outcome(result)] += result.file.data_set_bytes
     for outcome, count in counts.most_common():
-        table.add_row(outcome, str(count), size(amounts[outcome]))
-    return table
+        summary.add_row(outcome, str(count), size(amounts[outcome]))
+    return summary
 
 
 def _outcome(result: Sent) -> str:

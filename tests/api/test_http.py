@@ -104,8 +104,8 @@ async def test_the_queue(served: Served) -> None:
         QueueDepth(destination="pacs", state=DeliveryState.PENDING, count=2, oldest_at=10.0)
     ]
     page = (await ask(served.app, "GET", "/api/v1/queue?limit=1&destination=pacs&state=pending")).json
-    assert [item["delivery_id"] for item in page["deliveries"]] == [1]
-    assert page["next_after"] == 1
+    assert [item["delivery_id"] for item in page["deliveries"]] == ["1"]
+    assert page["next_after"] == "1"
     assert page["totals"] == [{"destination": "pacs", "state": "pending", "count": 2, "oldest_at": 10.0}]
     one = (await ask(served.app, "GET", "/api/v1/queue/2")).json
     assert (one["state"], one["key"]) == ("dead", str(KEY))
