@@ -101,9 +101,8 @@ class Association:
         self._idle_s = idle_s
         self._message_s = message_s
         self._last_at = now  # when something last arrived
-        self._is_stale = (
-            False  # what we did since ``_last_at`` starts the wait anew, at a time not told to us
-        )
+        self._began_at = now  # when the wait of this state began
+        self._is_stale = False  # it began later, by a call of ours that was not told the time
         self._state = State.STA1
         self._to_send: list[Buffer] = []
         self._request: AssociateRequest | None = None
@@ -222,6 +221,8 @@ class Association:
         if self._state in _CLOSED:
             return []
         self._last_at = now
+        if self._is_stale:
+            self._began_at = now
         try:
             return self._inbound.feed(data)
         except RemoteProtocolError as error:
@@ -304,13 +305,14 @@ class Association:
         A driver that has stopped reading must not call ``handle_deadline``: it is not the peer that is late.
         """
         state = self._state
-        if state is State.STA6:
+        if state is _ESTABLISHED:
             wait = self._message_s if self._inbound.is_mid_message else self._idle_s
+            deadline = self._last_at + wait
         elif state in _AWAITING_US:  # it is for the local user to act
             return None
         else:
-            wait = self._reply_s
-        return None if wait == math.inf else self._last_at + wait
+            deadline = self._began_at + self._reply_s
+        return None if deadline == math.inf else deadline
 
     def handle_deadline(self, now: float) -> list[Event]:
         """Act on a deadline that has passed, and only then.
@@ -326,7 +328,7 @@ class Association:
         is_our_turn = state is State.STA6 and self._inbound.owes_answer and not self._inbound.is_mid_message
         if self._is_stale or is_our_turn:
             self._is_stale = False
-            self._last_at = now
+            self._last_at = self._began_at = now
             return []
         if state in (State.STA2, State.STA13):
             self._fire(Trigger.ARTIM_EXPIRED)
@@ -334,7 +336,7 @@ class Association:
             return [Aborted(source=source, reason=AbortReason.NOT_SPECIFIED)] if state is State.STA2 else []
         source = AbortSource.SERVICE_PROVIDER if state is State.STA6 else AbortSource.SERVICE_USER
         self.abort(source)
-        self._last_at, self._is_stale = now, False
+        self._began_at, self._is_stale = now, False
         return [Aborted(source=source, reason=AbortReason.NOT_SPECIFIED)]
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -347,6 +349,7 @@ class Association:
                 raise AssociationLost("the association is over")
             raise LocalProtocolError(f"{trigger.name} is not possible in {self._state.value}")
         self._state = NEXT_STATES[action][1 if other else 0]
+        self._began_at = self._last_at
         self._is_stale = self._state in _AWAITING_PEER
         if self._state in _CLOSED:
             self._inbound.is_stopped = True
