@@ -5,8 +5,8 @@ destination is felt by another. Three tasks live as long as the lane does: the f
 waits out outages, the recorder writes whatever outcomes have gathered while it wrote the last ones, the watch
 looks for what is stuck. Workers (a desk each, one association or file writer) come and go with the load.
 
-A delivery is held from its claim until its outcome is durable; the number of those held is bounded, which
-bounds everything else in here. What is held and has no outcome when the lane ends is given back.
+A delivery is held from its claim until it has an outcome. Those held and the outcomes that are not durable
+yet are bounded together, which bounds everything in here. What is held when the lane ends is given back.
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ from router.deliver.backlog import CAPACITY_MAX, CAPACITY_MIN, Backlog, associat
 from router.deliver.desk import Desk, Sender, Signal
 from router.deliver.folder import FolderSender
 from router.deliver.judge import Judge
+from router.deliver.leases import Leases
 from router.deliver.modality import TCP, ModalitySender, Network
 from router.deliver.queue import Queue
 from router.deliver.recorder import Recorder
 from router.deliver.settle import Ended
 from router.deliver.verdict import Verdict, of_error
-from router.errors import StorageError
 from router.logs import get_logger
 from router.model import Delivery
 from router.telemetry import Telemetry
 
-LEASE_S = 3600.0  # a backlog lasts seconds; after a crash the spool takes leases back when it is opened
-HELD_MAX = 1024  # claimed and not yet recorded: four full backlogs
+UNRECORDED_MAX = 1024  # claimed and without a durable outcome: four full backlogs
 PATIENCE_S = 0.25  # nothing should wait for a busy association for longer, if another one may be opened
-SPOOL_PAUSE_S = 1.0  # after the spool failed to answer
 RESTART_S = 5.0  # after a defect of ours
 CLOSING_S = 10.0  # for recording and giving back when the lane ends
 
@@ -60,13 +58,14 @@ class Lane:
         self.name = name
         self._deliver = deliver
         self._sender = sender
-        self._queue = queue
         self._clock = clock
         self._backlog = Backlog()
         self._capacity = CAPACITY_MIN
         self._filled_at = clock.monotonic()
-        self._held: dict[int, Delivery] = {}
-        self._recorder = Recorder(name, queue=queue, telemetry=telemetry, held=self._held)
+        self._leases = Leases(name, queue=queue, clock=clock)
+        self._recorder = Recorder(
+            name, queue=queue, telemetry=telemetry, on_recorded=lambda: self._nudge.set()
+        )
         self._judge = Judge(
             name,
             policy=deliver.retry,
@@ -109,21 +108,15 @@ class Lane:
         self._is_draining = True
         self._wake_all(Signal.LEAVE)
         self._nudge.set()
-        self._queue.wake(self.name)
+        self._leases.wake()
         if not self._desks:
             self._is_quiet.set()
         await self._is_quiet.wait()
 
     async def _close(self) -> None:
         await self._recorder.flush()
-        rest = list(self._held.values())
         self._backlog.clear()
-        self._held.clear()
-        if rest:
-            try:
-                await self._queue.give_back(rest)
-            except StorageError as error:  # the leases expire, or the next start takes them back
-                log.warning("leases not given back", destination=self.name, detail=str(error))
+        await self._leases.give_all_back()
 
     # ---- the feeder
 
@@ -135,14 +128,14 @@ class Lane:
                 continue
             if self._backlog:
                 self._dispatch()
-            if len(self._backlog) <= self._capacity // 2 and len(self._held) < HELD_MAX:
+            if len(self._backlog) <= self._capacity // 2 and self._room() > 0:
                 await self._refill()
             else:
                 await self._nudge.wait()
 
     async def _refill(self) -> None:
-        limit = min(self._capacity - len(self._backlog), HELD_MAX - len(self._held))
-        claimed = await self._claim(limit)
+        limit = min(self._capacity - len(self._backlog), self._room())
+        claimed = await self._leases.claim(limit)
         if claimed is None:
             return
         if len(claimed) == limit:
@@ -153,37 +146,18 @@ class Lane:
             self._backlog.extend(claimed)
             self._dispatch()
         else:
-            await self._wait_for_work()
+            await self._leases.wait_for_work()
 
-    async def _claim(self, limit: int) -> list[Delivery] | None:
-        """Lease up to ``limit``; None where the spool could not answer (after a pause)."""
-        try:
-            # Shielded: a claim whose answer is thrown away would stay leased until it expires.
-            with anyio.CancelScope(shield=True):
-                claimed = await self._queue.claim(
-                    self.name, limit=limit, lease_s=LEASE_S, now=self._clock.now()
-                )
-        except StorageError as error:
-            log.error("no deliveries claimed", destination=self.name, detail=str(error))
-            await anyio.sleep(SPOOL_PAUSE_S)
-            return None
-        fresh = [delivery for delivery in claimed if delivery.delivery_id not in self._held]
-        self._held.update((delivery.delivery_id, delivery) for delivery in fresh)
-        return fresh
-
-    async def _wait_for_work(self) -> None:
-        try:
-            until = await self._queue.next_due(self.name)
-            if not self._is_draining and (until is None or until > self._clock.now()):
-                await self._queue.wait_for_work(self.name, until)
-        except StorageError as error:
-            log.error("the queue does not answer", destination=self.name, detail=str(error))
-            await anyio.sleep(SPOOL_PAUSE_S)
+    def _room(self) -> int:
+        return UNRECORDED_MAX - len(self._leases) - len(self._recorder)
 
     async def _wait_out(self) -> None:
         """The destination is down: keep nothing leased, and let a probe through when the pause is over."""
         if self._judge.has_overdue:
             await self._expire()
+            return
+        if self.health.is_probing:
+            await self._nudge.wait()
             return
         if not self._desks or self.health.failures > 1:
             await self._give_back_backlog()
@@ -191,15 +165,15 @@ class Lane:
         now = self._clock.monotonic()
         if next_try_at is None:
             return
-        if self.health.is_probing or now < next_try_at:
-            with anyio.move_on_after(None if self.health.is_probing else next_try_at - now):
+        if now < next_try_at:
+            with anyio.move_on_after(next_try_at - now):
                 await self._nudge.wait()
             return
         if not self._backlog:
-            claimed = await self._claim(1)
+            claimed = await self._leases.claim(1)
             if not claimed:
                 if claimed is not None:
-                    await self._wait_for_work()
+                    await self._leases.wait_for_work()
                 return
             self._backlog.extend(claimed)
         if self.health.begin_probe(self._clock.monotonic()):
@@ -207,25 +181,17 @@ class Lane:
 
     async def _give_back_backlog(self) -> None:
         rest = self._backlog.clear()
-        if not rest:
-            return
-        try:
-            await self._queue.give_back(rest)
-        except StorageError as error:
-            log.error("leases not given back", destination=self.name, detail=str(error))
+        if not await self._leases.give_back(rest):
             self._backlog.extend(rest)
-            await anyio.sleep(SPOOL_PAUSE_S)
-            return
-        for delivery in rest:
-            del self._held[delivery.delivery_id]
 
     async def _expire(self) -> None:
         """One delivery has outlived ``max_age`` in this outage: so have others, without a probe for each."""
-        claimed = await self._claim(min(CAPACITY_MAX, HELD_MAX - len(self._held)))
+        claimed = await self._leases.claim(min(CAPACITY_MAX, self._room()))
         waiting = self._backlog.clear() + (claimed or [])
         young = [delivery for delivery in waiting if not self._judge.is_overdue(delivery)]
         for delivery in waiting:
             if self._judge.is_overdue(delivery):
+                self._leases.settled(delivery)
                 self._judge.give_up(delivery)
         self._backlog.extend(young)
         self._judge.has_overdue = bool(claimed) and not young
@@ -351,12 +317,16 @@ class Lane:
         self._backlog.put_back(delivery)
 
     def answered(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
-        del desk.in_hand[delivery.delivery_id]
+        self._let_go(desk, delivery)
         self._judge.answered(delivery, verdict, ended)
 
     def failed(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
-        del desk.in_hand[delivery.delivery_id]
+        self._let_go(desk, delivery)
         self._judge.failed(delivery, verdict, ended)
+
+    def _let_go(self, desk: Desk, delivery: Delivery) -> None:
+        del desk.in_hand[delivery.delivery_id]
+        self._leases.settled(delivery)
 
     def forgive(self, desk: Desk, delivery: Delivery) -> bool:
         if not self._judge.forgives(delivery):
@@ -368,7 +338,7 @@ class Lane:
         if not self.health.is_up:
             self._wake_all(Signal.LEAVE)
         self._nudge.set()
-        self._queue.wake(self.name)
+        self._leases.wake()
 
 
 class Lanes:

@@ -5,14 +5,14 @@ While one group is being made durable the next gathers. Metrics count what is du
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable
 
 import anyio
 
 from router.deliver.queue import Queue
 from router.errors import StorageError
 from router.logs import get_logger
-from router.model import Delivery, DeliveryState, Outcome
+from router.model import DeliveryState, Outcome
 from router.telemetry import Telemetry
 
 PAUSE_S = 1.0  # after the ledger failed
@@ -21,26 +21,31 @@ log = get_logger("deliver")
 
 
 class Recorder:
-    """Writes the outcomes of one lane. ``held`` loses each delivery whose outcome is durable."""
+    """Writes the outcomes of one lane. Its length is how many are not durable yet."""
 
     def __init__(
-        self, destination: str, *, queue: Queue, telemetry: Telemetry, held: MutableMapping[int, Delivery]
+        self, destination: str, *, queue: Queue, telemetry: Telemetry, on_recorded: Callable[[], None]
     ) -> None:
         self._destination = destination
         self._queue = queue
         self._telemetry = telemetry
-        self._held = held
+        self._on_recorded = on_recorded
         self._gathered: list[Outcome] = []
+        self._unrecorded = 0
         self._received_at: dict[int, float] = {}
         self._is_filled = anyio.Event()
         self._is_empty = anyio.Event()
         self._is_empty.set()
+
+    def __len__(self) -> int:
+        return self._unrecorded
 
     def add(self, outcome: Outcome, *, received_at: float) -> None:
         """Have ``outcome`` recorded soon. Never waits; the lane bounds how many there can be."""
         if not self._gathered:
             self._is_filled.set()
         self._gathered.append(outcome)
+        self._unrecorded += 1
         if outcome.state is DeliveryState.DELIVERED:
             self._received_at[outcome.delivery_id] = received_at
         if self._is_empty.is_set():
@@ -75,14 +80,15 @@ class Recorder:
             self._gathered[:0] = group
             self._is_filled.set()
             return False
+        self._unrecorded -= len(group)
         for outcome in group:
-            self._recorded(outcome)
+            self._count(outcome)
+        self._on_recorded()
         if not self._gathered:
             self._is_empty.set()
         return True
 
-    def _recorded(self, outcome: Outcome) -> None:
-        self._held.pop(outcome.delivery_id, None)
+    def _count(self, outcome: Outcome) -> None:
         self._telemetry.attempt_made(self._destination, outcome.reason.value)
         if outcome.state is DeliveryState.PENDING:
             return

@@ -24,7 +24,7 @@ from router.dicom.events import (
     Event,
     ReleaseRequested,
 )
-from router.dicom.negotiation import AcceptedContext, AssociateRequest, negotiate
+from router.dicom.negotiation import Acceptance, AcceptedContext, AssociateRequest, negotiate
 from router.errors import (
     AssociationAborted,
     AssociationLost,
@@ -267,12 +267,6 @@ class Peer:
         self.wires.append(wire)
         return wire
 
-    async def release(self, wire: object) -> None:
-        assert isinstance(wire, MemoryWire)
-        await anyio.lowlevel.checkpoint()
-        self.released += 1
-        wire.abort()
-
     def keys(self) -> list[int]:
         return [key for key, _ in self.received]
 
@@ -315,6 +309,11 @@ class MemoryWire:
 
     async def close(self, grace_s: float) -> None:
         self._lose(AssociationLost("closed by us"))
+
+    async def release(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._peer.released += 1
+        self.abort()
 
     def hang_up(self, deed: Deed) -> None:
         """The peer does it while nothing is outstanding."""
@@ -359,7 +358,7 @@ class MemoryWire:
         elif isinstance(event, ReleaseRequested):
             self._other.confirm_release()
 
-    def _negotiate(self, request: AssociateRequest):  # type: ignore[no-untyped-def]
+    def _negotiate(self, request: AssociateRequest) -> Acceptance:
         refused = {
             context.id
             for context in request.contexts

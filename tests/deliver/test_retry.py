@@ -21,7 +21,8 @@ def again(policy: Retry, *, attempts: int, rng: Random, age: float = 0.0) -> flo
 
 
 @pytest.mark.parametrize(
-    ("attempts", "bound"), [(1, 5.0), (2, 10.0), (3, 20.0), (7, 320.0), (8, 600.0), (9, 600.0), (10_000, 600.0)]
+    ("attempts", "bound"),
+    [(1, 5.0), (2, 10.0), (3, 20.0), (7, 320.0), (8, 600.0), (9, 600.0), (10_000, 600.0)],
 )
 def test_pause_is_drawn_below_a_bound_that_doubles(attempts: int, bound: float) -> None:
     rng = Random(7)

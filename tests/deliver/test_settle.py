@@ -16,7 +16,12 @@ POLICY = Retry(initial=5.0, maximum=600.0, max_attempts=4, max_age=1000.0)
 
 
 def outcome(
-    verdict: Verdict, *, attempts: int = 0, age: float = 10.0, next_try_at: float | None = None, comment: str = ""
+    verdict: Verdict,
+    *,
+    attempts: int = 0,
+    age: float = 10.0,
+    next_try_at: float | None = None,
+    comment: str = "",
 ) -> Outcome:
     now = CREATED + age
     return settle(
