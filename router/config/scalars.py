@@ -23,7 +23,7 @@ def parse_duration(value: object) -> object:
 
 
 def parse_size(value: object) -> object:
-    """``64MB``, ``1GiB`` or a number of bytes → bytes. ``MB`` is 2**20 as ``MiB`` is: disks are not the point."""
+    """``64MB``, ``1GiB`` or a number of bytes → bytes. ``MB`` is 2**20 as ``MiB`` is."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and (m := _SIZE.fullmatch(value)):
@@ -41,6 +41,18 @@ def check_ae_title(value: object) -> object:
     return title
 
 
+def check_port(value: object) -> object:
+    """A port as a number, or written in quotes; ``true`` is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 5:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("expected a port number")
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 AeTitle = Annotated[str, BeforeValidator(check_ae_title)]
+ListenPort = Annotated[int, BeforeValidator(check_port), Field(ge=0, le=65535)]  # 0: the system chooses
+PeerPort = Annotated[int, BeforeValidator(check_port), Field(ge=1, le=65535)]
+Count = Annotated[int, Field(strict=True, ge=1)]

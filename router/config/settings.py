@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from router.config.scalars import AeTitle, Duration, Size
+from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Size
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -30,15 +29,14 @@ class Operation(StrEnum):
 
 
 ALL_OPERATIONS = tuple(Operation)
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Limits:
     """How much a listener lets in at once. What is over a limit gets the standard's answer, not silence."""
 
-    associations: int = Field(default=2000, ge=1)
-    associations_per_peer: int = Field(default=1000, ge=1)  # by address
+    associations: Count = 2000
+    associations_per_peer: Count = 1000  # by address
     max_pdu_bytes: Size = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
     pdu_cap_bytes: Size = 4 * 1024 * 1024
     command_set_bytes: Size = 65536
@@ -51,7 +49,7 @@ class Limits:
 class Listener:
     """One port that accepts associations. ``port: 0`` lets the system choose one."""
 
-    port: Port
+    port: ListenPort
     host: str = ""  # all addresses
     name: str = ""  # as in rules and traces; the port where not given
     limits: Limits = Field(default_factory=Limits)
@@ -67,16 +65,16 @@ class Http:
     """Where the HTTP interface listens."""
 
     host: str = "127.0.0.1"
-    port: Port = 8080
+    port: ListenPort = 8080
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Retry:
-    """When a failed attempt is made again: exponential with full jitter, until attempts or age are used up."""
+    """When a failed attempt is made again: exponential, full jitter, until attempts or age are used up."""
 
     initial: Duration = 5.0
     maximum: Duration = 600.0
-    max_attempts: int | None = Field(default=None, ge=1)  # None: no bound
+    max_attempts: Count | None = None  # None: no bound
     max_age: Duration = 3 * 86400.0
 
 
@@ -98,17 +96,17 @@ class Modality:
 
     ae_title: AeTitle
     host: str
-    port: Port
+    port: PeerPort
     accept: tuple[Operation, ...] = ALL_OPERATIONS
     send: tuple[Operation, ...] = ALL_OPERATIONS
-    local_ae_title: AeTitle | None = None  # our calling AE title towards it; the gateway's own where not given
+    local_ae_title: AeTitle | None = None  # our calling AE title towards it, if not the gateway's own
     check_host: bool = False  # its associations must come from ``host``
     deliver: Deliver = Field(default_factory=Deliver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class FolderDestination:
-    """A directory on this machine. ``{Keyword}`` in the path is replaced by that element's value, made safe."""
+    """A directory on this machine. ``{Keyword}`` in its path becomes that element's value, made safe."""
 
     folder: str
     deliver: Deliver = Field(default_factory=Deliver)
@@ -122,7 +120,7 @@ class SpoolSettings:
     spare_segments: int = Field(default=4, ge=1)  # empty segments kept for reuse
     large_object_bytes: Size = 4 * 1024 * 1024  # from here an object is streamed to a file of its own
     min_free_bytes: Size = 1024 * 1024 * 1024  # stop accepting (A700) below; resume 10 % above
-    clean_below: float = Field(default=0.25, ge=0, le=0.9)  # copy a segment's live records forward below this share
+    clean_below: float = Field(default=0.25, ge=0, le=0.9)  # copy live records forward below this share
     history: Duration = 30 * 86400.0  # how long the ledger remembers what it delivered
 
 
