@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
 
-from router.dicom.codes import AbortReason, ItemType
+from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN, AbortReason, ItemType
 from router.dicom.negotiation import (
     Acceptance,
     AssociateRequest,
@@ -124,9 +124,12 @@ def write_proposed_context(context: ProposedContext) -> bytes:
 
 
 def write_context_answer(answer: ContextAnswer) -> bytes:
-    """The reverse of ``read_context_answer``; a transfer syntax sub-item is always there."""
+    """The reverse of ``read_context_answer``.
+
+    The transfer syntax of a refused context means nothing, but there are peers that fail where it is empty.
+    """
     head = bytes((answer.id, 0, answer.result, 0))
-    syntax = text_item(ItemType.TRANSFER_SYNTAX, answer.transfer_syntax)
+    syntax = text_item(ItemType.TRANSFER_SYNTAX, answer.transfer_syntax or IMPLICIT_VR_LITTLE_ENDIAN)
     return item(ItemType.PRESENTATION_CONTEXT_AC, head + syntax)
 
 

@@ -103,8 +103,8 @@ ACCEPTANCE_BODY = (
     + unhex("""
     21 00 001B 03 00 00 00                             # presentation context 3: acceptance
       40 00 0013 "1.2.840.10008.1.2.1"
-    21 00 0008 05 00 03 00                             # presentation context 5: abstract syntax not supported
-      40 00 0000
+    21 00 0019 05 00 03 00                             # presentation context 5: abstract syntax not supported
+      40 00 0011 "1.2.840.10008.1.2"                   # of no significance
     50 00 004A                                         # user information
       51 00 0004 00020000                              # maximum length 131072
       52 00 0005 "1.2.3"
