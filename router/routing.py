@@ -21,7 +21,8 @@ from router.model import Decision, Instance, Priority, Routed, RuleTrace
 from router.rules import Facts, RuleSet
 from router.telemetry import Telemetry
 
-BATCH = 64  # at about 60 µs each the loop is held for no more than some milliseconds
+BATCH = 128  # while one batch is committed the next gathers: 40 ms' worth at 3,000/s
+BREATH = 16  # decisions in a row, at about 60 µs each, before the loop may serve others
 HEAD_BYTES = 65536  # read of a data set at first; nearly every header ends before
 HEAD_CAP_BYTES = 16 * 1024 * 1024  # functional groups of thousands of frames; beyond it nothing is read
 HEAD_GROWTH = 8
@@ -51,27 +52,25 @@ async def run_routing(
             log.error("nothing taken for routing", detail=str(error))
             await anyio.sleep(PAUSE_S)
             continue
-        await route_batch(spool, batch, rules(), settings.unmatched, clock, telemetry)
+        await route_batch(spool, batch, rules(), clock, telemetry)
 
 
 async def route_batch(
     spool: Intray,
     batch: Sequence[Instance],
     rule_set: RuleSet,
-    unmatched: str,
     clock: Clock,
     telemetry: Telemetry,
 ) -> None:
     """Decide for each instance of ``batch`` and store the decisions; asked again until they are stored."""
-    routed = [
-        Routed(key=instance.key, decision=await _decide(spool, instance, rule_set, unmatched))
-        for instance in batch
-    ]
+    routed: list[Routed] = []
+    for instance in batch:
+        routed.append(Routed(key=instance.key, decision=await _decide(spool, instance, rule_set)))
+        if not len(routed) % BREATH:
+            await anyio.lowlevel.checkpoint()
     while True:
         try:
-            # Shielded: what was taken is not handed out again before the next start.
-            with anyio.CancelScope(shield=True):
-                await spool.route(routed, clock.now())
+            await spool.route(routed, clock.now())
             break
         except StorageError as error:
             log.error("decisions not stored", detail=str(error), instances=len(routed))
@@ -82,7 +81,7 @@ async def route_batch(
                 telemetry.rule_matched(trace.rule)
 
 
-async def _decide(spool: Intray, instance: Instance, rule_set: RuleSet, unmatched: str) -> Decision:
+async def _decide(spool: Intray, instance: Instance, rule_set: RuleSet) -> Decision:
     """The decision for one instance; nothing that is wrong with it is felt by another."""
     try:
         header = await _read_header(spool, instance, rule_set)
@@ -104,7 +103,9 @@ async def _read_header(spool: Intray, instance: Instance, rule_set: RuleSet) -> 
             head = await spool.read_head(instance, limit)
         except StorageError as error:
             log.error("header not read", key=instance.key, detail=str(error))
-            return scan(b"", transfer_syntax_uid, asked)
+            header = scan(b"", transfer_syntax_uid, asked)
+            header.problem = "the stored copy could not be read"
+            return header
         is_complete = len(head) >= instance.size_bytes
         header = scan(head, transfer_syntax_uid, asked, is_complete=is_complete)
         if not header.truncated or is_complete or limit >= HEAD_CAP_BYTES:

@@ -145,7 +145,7 @@ class Lane:
         if claimed:
             self._backlog.extend(claimed)
             self._dispatch()
-        else:
+        if len(claimed) < limit:
             await self._leases.wait_for_work()
 
     def _room(self) -> int:

@@ -36,11 +36,9 @@ class Leases:
     async def claim(self, limit: int) -> list[Delivery] | None:
         """Lease up to ``limit`` of what is due; None where the spool could not answer."""
         try:
-            # Shielded: a claim whose answer is thrown away would stay leased until it expires.
-            with anyio.CancelScope(shield=True):
-                claimed = await self._queue.claim(
-                    self._destination, limit=limit, lease_s=LEASE_S, now=self._clock.now()
-                )
+            claimed = await self._queue.claim(
+                self._destination, limit=limit, lease_s=LEASE_S, now=self._clock.now()
+            )
         except StorageError as error:
             await self._complain("no deliveries claimed", error)
             return None
@@ -74,9 +72,7 @@ class Leases:
     async def wait_for_work(self) -> None:
         """Return when something may be due."""
         try:
-            until = await self._queue.next_due(self._destination)
-            if until is None or until > self._clock.now():
-                await self._queue.wait_for_work(self._destination, until)
+            await self._queue.wait_for_work(self._destination, None)
         except StorageError as error:
             await self._complain("the queue does not answer", error)
 

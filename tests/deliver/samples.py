@@ -161,12 +161,9 @@ class MemoryQueue:
     def wake(self, destination: str) -> None:
         self._tell()
 
-    async def next_due(self, destination: str) -> float | None:
-        return min((due for due, item in self.pending if item.destination == destination), default=None)
-
     async def wait_for_work(self, destination: str, until: float | None) -> None:
-        due = await self.next_due(destination)
-        until = min((instant for instant in (due, until) if instant is not None), default=None)
+        dues = [due for due, item in self.pending if item.destination == destination]
+        until = min([*dues, *([] if until is None else [until])], default=None)
         if until is not None and until <= self.clock.now():
             return
         with anyio.move_on_after(None if until is None else until - self.clock.now()):
