@@ -1,0 +1,79 @@
+"""Orthanc as a destination, looked at through its HTTP interface."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection
+from pathlib import Path
+from types import TracebackType
+
+from bench.process import Program, is_accepting
+from tests.corpus import Part10, read_part10
+from tests.peers import PATIENCE_S, ProgramError, free_port, require, wait_until
+
+_HTTP_S = 30
+
+
+class Orthanc:
+    """A running Orthanc that takes whatever it can."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port, self._http = free_port(), free_port()
+        configuration = {
+            "Name": "peer",
+            "StorageDirectory": str(directory / "storage"),
+            "IndexDirectory": str(directory / "storage"),
+            "DicomPort": self.port,
+            "HttpPort": self._http,
+            "AuthenticationEnabled": False,
+            "RemoteAccessAllowed": False,
+            "UnknownSopClassAccepted": True,
+            "OverwriteInstances": True,
+            "SyncStorageArea": False,
+            "DicomAssociationCloseDelay": 0,
+        }
+        path = directory / "orthanc.json"
+        path.write_text(json.dumps(configuration), encoding="utf-8")
+        self._program = Program([require("Orthanc"), str(path)], log=directory / "log", directory=directory)
+        self._program.wait_until(lambda: is_accepting(self.port), PATIENCE_S, "Orthanc accepts associations")
+        self._program.wait_until(lambda: is_accepting(self._http), PATIENCE_S, "Orthanc answers HTTP")
+
+    def _request(self, path: str, method: str = "GET") -> bytes:
+        connection = HTTPConnection("127.0.0.1", self._http, timeout=_HTTP_S)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise ProgramError(f"Orthanc answers {answer.status} to {method} {path}")
+        return body
+
+    def identifiers(self) -> list[str]:
+        """Orthanc's own identifiers of the instances it holds."""
+        found: list[str] = json.loads(self._request("/instances"))
+        return found
+
+    def files(self) -> list[Part10]:
+        """Every instance it holds, as it gives it out."""
+        return [read_part10(self._request(f"/instances/{name}/file")) for name in self.identifiers()]
+
+    def data_sets(self) -> dict[str, str]:
+        """The SHA-256 of the data set by SOP Instance UID."""
+        return {file.sop_instance_uid: file.sha256 for file in self.files()}
+
+    def clear(self) -> None:
+        """Delete everything it holds."""
+        for name in json.loads(self._request("/patients")):
+            self._request(f"/patients/{name}", "DELETE")
+        wait_until(lambda: not self.identifiers(), "Orthanc is empty")
+
+    def __enter__(self) -> Orthanc:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._program.kill()

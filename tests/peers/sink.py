@@ -1,0 +1,81 @@
+"""The project's own sink as a destination, judged by the log that it writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from bench.process import CHECKOUT, Program
+from tests.peers import PATIENCE_S, ProgramError, wait_until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One instance that arrived whole."""
+
+    at: float
+    calling_ae: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    bytes: int
+    sha256: str
+    status: str
+
+
+class Sink:
+    """A running ``dicom-router sink``."""
+
+    def __init__(self, directory: Path, *options: str, port: int = 0) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log = directory / "sink.jsonl"
+        ready = directory / "sink.ready"
+        ready.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "router", "sink", "--port", str(port), "--ready-file", str(ready)]
+        command += ["--log", str(self.log), *options]
+        self._program = Program(command, log=directory / "sink.stderr", directory=CHECKOUT)
+        self._program.wait_until(ready.exists, PATIENCE_S, "the sink is ready")
+        self.port = int(json.loads(ready.read_text())["dicom"][0])
+
+    def lines(self) -> list[Line]:
+        """What has arrived so far, in order."""
+        if not self.log.exists():
+            return []
+        whole, _, _ = self.log.read_text(encoding="utf-8").rpartition("\n")
+        names = Line.__dataclass_fields__.keys()
+        found = []
+        for text in whole.splitlines():
+            row = json.loads(text)
+            found.append(Line(**{name: row[name] for name in names}))
+        return found
+
+    def data_sets(self) -> Counter[tuple[str, str]]:
+        """How often each SOP Instance UID arrived with which SHA-256 of the data set, and was taken."""
+        return Counter((x.sop_instance_uid, x.sha256) for x in self.lines() if x.status == "0000")
+
+    def wait_for(self, uids: set[str], timeout_s: float = PATIENCE_S) -> None:
+        """Wait until each of these SOP Instance UIDs has been taken."""
+
+        def missing() -> set[str]:
+            return uids - {uid for uid, _ in self.data_sets()}
+
+        try:
+            wait_until(lambda: not missing(), "all instances arrive at the sink", timeout_s)
+        except ProgramError as error:
+            raise ProgramError(f"{error}; {len(missing())} of {len(uids)} missing") from None
+
+    def stop(self) -> None:
+        """End it; the log stays."""
+        self._program.kill()
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
