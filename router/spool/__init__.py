@@ -1,4 +1,4 @@
-"""The durable store and queue: a log of segments, large objects, and a ledger that is the truth about them."""
+"""The durable store and queue: segments, large objects, and the ledger that is the truth about them."""
 
 from __future__ import annotations
 

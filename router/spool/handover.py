@@ -1,4 +1,4 @@
-"""Fresh instances on their way from the writer to routing, and the wake-ups of the lanes.
+"""Fresh instances on their way from the writer to routing.
 
 All of it belongs to the event loop. Memory is bounded: when routing falls behind by ``FRESH_CAP`` instances,
 the newer ones are left to the ledger and read from there, in order of their keys, until it has caught up.
@@ -19,7 +19,7 @@ ReadUnrouted = Callable[[int, int], Awaitable[list[Instance]]]
 
 
 class Handover:
-    """Gives each received instance to routing: once, except after large objects under overload (see ``add``)."""
+    """Gives each received instance to routing: once, except as ``add`` says."""
 
     def __init__(self, read_unrouted: ReadUnrouted) -> None:
         self._read_unrouted = read_unrouted
@@ -81,40 +81,3 @@ class Handover:
         if len(found) < limit and commits == self._commits and self._rewind is None:
             self._is_behind = False
         return found
-
-
-class Gate:
-    """Where the workers of one lane wait for something to be due."""
-
-    __slots__ = ("_waiters", "known", "version")
-
-    def __init__(self) -> None:
-        self.version = 0
-        self.known: tuple[int, float | None] | None = None  # next due instant, as of a version
-        self._waiters: set[asyncio.Future[None]] = set()
-
-    def open(self) -> None:
-        """Something may have become due: everyone looks."""
-        self.version += 1
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    async def wait(self, timeout_s: float | None) -> None:
-        """Until opened, or so long."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.add(waiter)
-        timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
-            if timer is not None:
-                timer.cancel()
-
-
-def _expire(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -18,12 +18,13 @@ import apsw
 from router.clock import Clock
 from router.config.settings import SpoolSettings
 from router.errors import RouterError, StorageError
-from router.model import Instance
+from router.model import Instance, InstanceState
 from router.spool import large, queries
 from router.spool.files import Files
 from router.spool.ledger import Ledger
 from router.spool.reader import OpenFiles, Reader
 from router.spool.record import encode_arrival
+from router.spool.scan import records
 from router.spool.schema import LARGE, connect
 from router.spool.segment import Segment
 from router.spool.work import Append, Change
@@ -37,6 +38,7 @@ RESUME_FACTOR = 1.1  # of the least free space: accept again only above it
 WAIT_S = 60.0  # for the writer to carry out one step
 
 T = TypeVar("T")
+_NOT_COPIED = (InstanceState.RELEASED, InstanceState.CORRUPT)
 
 
 class Housekeeper:
@@ -67,7 +69,9 @@ class Housekeeper:
         self._on_expired = on_expired
         self._connection = connect(directory, read_only=False)
         self._pruned_to = 0
-        self._unclean: set[tuple[int, int]] = set()  # number and generation of segments whose remaining records cannot be copied: damaged
+        self._unclean: set[tuple[int, int]] = (
+            set()
+        )  # number and generation of segments whose remaining records cannot be copied: damaged
         self._bell = threading.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="spool-housekeeper", daemon=True)
@@ -187,19 +191,16 @@ class Housekeeper:
     def clean_segment(self, segment: Segment, budget: int) -> int:
         """Copy up to ``budget`` bytes of a segment's records; how many bytes were copied."""
         copied = 0
-        after = 0
-        while copied < budget:
-            found = queries.in_segment(self._connection, segment.number, after, STEP_ROWS)
-            if not found:
-                if not copied:
-                    self._unclean.add((segment.number, segment.generation))  # only damaged ones are left
+        for found in records(segment.number, segment.path):
+            instance = queries.instance(self._connection, found.header.key)
+            if instance is None or instance.state in _NOT_COPIED or instance.place != found.instance.place:
+                continue
+            self.copy(instance)
+            copied += instance.place.length_bytes
+            if copied >= budget or self._is_stopping:
                 return copied
-            for instance in found:
-                self.copy(instance)
-                copied += instance.place.length_bytes
-                after = instance.key
-                if copied >= budget or self._is_stopping:
-                    break
+        if not copied:
+            self._unclean.add((segment.number, segment.generation))
         return copied
 
     def copy(self, instance: Instance) -> None:
@@ -207,9 +208,7 @@ class Housekeeper:
         content = bytearray(instance.place.length_bytes)
         if not self._reader.read(instance, [memoryview(content)]):
             place, now = instance.place, self._clock.now()
-            self._change(
-                lambda ledger: ledger.mark_corrupt(instance.key, place.segment, place.offset, now)
-            )
+            self._change(lambda ledger: ledger.mark_corrupt(instance.key, place.segment, place.offset, now))
             return
         done: Future[Instance] = Future()
         self._writer.submit(

@@ -1,16 +1,16 @@
 """An object streamed to a file of its own, because its size is over the threshold or not known.
 
-``large/NAME.part`` while it arrives; then ``large/KEY.dcm``, a plain Part 10 file, and beside it ``KEY.head``,
-the record header that it would have in a segment, so that a lost ledger can be rebuilt. Both files and the
-directory are durable before the ledger names the object. The work is done in worker threads, so that appends
-do not wait for it; only the ledger's row goes through the writer.
+``large/NAME.part`` while it arrives; then ``large/KEY.dcm``, a plain Part 10 file, and beside it
+``KEY.head``, the record header that it would have in a segment, so that a lost ledger can be rebuilt. Both
+files and the directory are durable before the ledger names the object. The work is done in worker threads, so
+that appends do not wait for it; only the ledger's row goes through the writer.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +71,7 @@ class LargeObject:
         instance = Instance(
             key=key,
             arrival=self._arrival,
-            place=Place(
-                segment=LARGE, offset=0, length_bytes=self._length, data_set_offset=data_set_offset
-            ),
+            place=Place(segment=LARGE, offset=0, length_bytes=self._length, data_set_offset=data_set_offset),
             content_hash=self._digest.digest(),
             state=InstanceState.RECEIVED,
         )
@@ -81,6 +79,9 @@ class LargeObject:
             await anyio.to_thread.run_sync(self._make_durable, instance)
         except OSError as error:
             raise self._failed(error) from error
+        except BaseException:  # cancelled before it began
+            await self.abandon()
+            raise
         self._is_over = True  # from here the ledger decides: what it does not name goes at the next open
         try:
             await self._seam.name_in_ledger(instance)
@@ -156,8 +157,9 @@ def remove(directory: Path, key: int) -> None:
     (directory / f"{key}.head").unlink(missing_ok=True)
 
 
-def remove_strangers(directory: Path, known: Collection[int]) -> None:
-    """Delete every file that no live instance of the ledger owns: they were never acknowledged, or released."""
+def remove_strangers(directory: Path, is_known: Callable[[int], bool]) -> None:
+    """Delete what no live instance of the ledger owns: it was never acknowledged, or is released."""
     for path in directory.iterdir():
-        if not (path.suffix in (".dcm", ".head") and path.stem.isdigit() and int(path.stem) in known):
+        is_object = path.suffix in (".dcm", ".head") and path.stem.isdigit()
+        if not (is_object and is_known(int(path.stem))):
             path.unlink()

@@ -5,6 +5,8 @@ Each method runs inside a transaction of the writer thread. What a transaction r
 ``schema.chunks``), and results come back as one JSON value, for the same reason.
 """
 
+# ruff: noqa: S608  statements are put together from this module's own constants; values are always bound
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +18,7 @@ from router.spool.rows import (
     INSTANCE_JSON,
     ReleasedRow,
     decode_deliveries,
+    decode_pairs,
     decode_released,
     encode_json,
     make_delivery,
@@ -40,7 +43,8 @@ Bindings = Sequence[int | float | str | bytes | None]
 NewRow = tuple[int, int, int, int, int, bytes, str, str]  # key, place (4), hash, uid, arrival
 
 _INSERTS = {
-    size: "INSERT INTO instances(key, segment, offset, length, data_set_offset, hash, uid, arrival, state) VALUES "
+    size: "INSERT INTO instances"
+    "(key, segment, offset, length, data_set_offset, hash, uid, arrival, state) VALUES "
     + ",".join(["(?,?,?,?,?,?,?,?,0)"] * size)
     for size in CHUNKS
 }
@@ -54,11 +58,15 @@ _CLAIMABLE = (
     f"FROM (SELECT * FROM ({_PENDING_BY_PRIORITY}) LIMIT ?3) d "
     f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK})"
 )
-_NEXT_DUE = "SELECT min(due) FROM (" + " UNION ALL ".join(
-    f"SELECT min(due_at) AS due FROM deliveries WHERE state = {PENDING} AND state < 4 AND destination = ?1 "
-    f"AND priority = {p}"
-    for p in range(3)
-) + ")"
+_NEXT_DUE = (
+    "SELECT min(due) FROM ("
+    + " UNION ALL ".join(
+        f"SELECT min(due_at) AS due FROM deliveries WHERE state = {PENDING} AND state < 4 "
+        f"AND destination = ?1 AND priority = {p}"
+        for p in range(3)
+    )
+    + ")"
+)
 _IDS = "(SELECT value FROM json_each(?1))"
 _DONE_WITH = (
     f"i.key IN {_IDS} AND i.state = 1 AND NOT EXISTS (SELECT 1 FROM deliveries d "
@@ -121,11 +129,16 @@ class Ledger:
         value = self._execute(sql, bindings).get
         return value if isinstance(value, str) else "[]"
 
+    def _pairs(self, sql: str, bindings: Bindings) -> list[tuple[int, int]]:
+        return decode_pairs(self._value(sql, bindings))
+
     def _destination(self, name: str) -> int:
         number = self._destinations.get(name)
         if number is None:
             self._execute("INSERT OR IGNORE INTO destinations(name) VALUES (?)", (name,))
-            number = int(self._execute("SELECT id FROM destinations WHERE name = ?", (name,)).get)
+            found = self._execute("SELECT id FROM destinations WHERE name = ?", (name,)).get
+            assert isinstance(found, int)  # noqa: S101  it was inserted just now
+            number = found
             self._destinations[name] = number
         return number
 
@@ -140,7 +153,7 @@ class Ledger:
             start += size
 
     def move(self, copies: Iterable[tuple[int, Place, Place]]) -> None:
-        """Records copied forward. What they leave is released, or the copy where the instance is gone already."""
+        """Records copied forward. What they leave is released; or the copy, if the instance is gone."""
         for key, old, new in copies:
             self._execute(
                 "UPDATE instances SET segment = ?, offset = ? "
@@ -166,7 +179,7 @@ class Ledger:
     # The queue
 
     def route(self, items: Sequence[tuple[Routed, float]]) -> set[str]:
-        """Decisions → deliveries; returns the destinations that have new work. Routed ones stay as they are."""
+        """Decisions → deliveries; returns the destinations with new work. A second time changes nothing."""
         updates: list[Bindings] = []
         rows: list[Bindings] = []
         dropped: list[int] = []
@@ -216,8 +229,8 @@ class Ledger:
         if found:
             ids = encode_json([row[0] for row in found]).decode()
             self._execute(
-                f"UPDATE deliveries SET state = {ACTIVE}, lease_owner = ?2, lease_until = ?3, changed_at = ?4 "
-                f"WHERE id IN {_IDS}",
+                f"UPDATE deliveries SET state = {ACTIVE}, lease_owner = ?2, lease_until = ?3, "
+                f"changed_at = ?4 WHERE id IN {_IDS}",
                 (ids, self.owner, until, now),
             )
         due = self.next_due(number) if len(found) < limit else None
@@ -236,8 +249,8 @@ class Ledger:
         """
         owner = self.owner
         attempts: list[Bindings] = [
-            (o.delivery_id, DELIVERY_CODE[o.state], o.started_at, o.ended_at, o.reason.value, o.status, o.comment,
-             o.transfer_syntax_uid, owner)
+            (o.delivery_id, DELIVERY_CODE[o.state], o.started_at, o.ended_at, o.reason.value, o.status,
+             o.comment, o.transfer_syntax_uid, owner)
             for o in outcomes
         ]  # fmt: skip
         self._in_chunks(
@@ -249,8 +262,8 @@ class Ledger:
             f"WHERE d.state < 4 AND (v.state = {DELIVERED} OR d.lease_owner = v.owner)",
         )
         changes: list[Bindings] = [
-            (o.delivery_id, DELIVERY_CODE[o.state], o.reason.value, o.retry_at, int(o.counts), o.ended_at, o.status,
-             o.comment, owner)
+            (o.delivery_id, DELIVERY_CODE[o.state], o.reason.value, o.retry_at, int(o.counts), o.ended_at,
+             o.status, o.comment, owner)
             for o in outcomes
         ]  # fmt: skip
         self._in_chunks(
@@ -272,12 +285,13 @@ class Ledger:
         """Leases returned without an attempt."""
         self._execute(
             f"UPDATE deliveries SET state = {PENDING}, due_at = coalesce(due_at, ?2), lease_owner = NULL, "
-            f"lease_until = NULL, changed_at = ?2 WHERE id IN {_IDS} AND state = {ACTIVE} AND lease_owner = ?3",
+            f"lease_until = NULL, changed_at = ?2 WHERE id IN {_IDS} AND state = {ACTIVE} "
+            "AND lease_owner = ?3",
             (encode_json(ids).decode(), now, self.owner),
         )
 
     def expire_leases(self, before: float | None) -> set[str]:
-        """Deliveries whose lease ran out (None: every lease) are pending again; returns their destinations."""
+        """What has a lease that ran out (None: any) is pending again; returns the destinations."""
         which = f"state = {ACTIVE} AND state < 4" + ("" if before is None else " AND lease_until <= ?1")
         bindings = () if before is None else (before,)
         names = self._execute(
@@ -296,9 +310,10 @@ class Ledger:
     def retry(
         self, ids: Sequence[int] | None, destination: str | None, state: DeliveryState | None, now: float
     ) -> tuple[int, set[str]]:
-        """Make deliveries due now; how many, and whose. Attempts count anew, and for the dead age does, too."""
+        """Make deliveries due now: how many, and whose. Attempts count anew, for the dead age does, too."""
         codes = [DELIVERY_CODE[state]] if state is not None else [PENDING, HELD, DEAD]
-        where = f"state IN ({','.join(str(c) for c in codes if c in (PENDING, HELD, DEAD)) or '-1'}) AND state < 4"
+        allowed = ",".join(str(c) for c in codes if c in (PENDING, HELD, DEAD)) or "-1"
+        where = f"state IN ({allowed}) AND state < 4"
         bindings: list[int | float | str] = []
         if ids is not None:
             where += " AND id IN (SELECT value FROM json_each(?))"
@@ -313,8 +328,8 @@ class Ledger:
             bindings,
         ).fetchall()
         self._execute(
-            f"UPDATE deliveries SET created_at = iif(state = {DEAD}, ?, created_at), state = {PENDING}, attempts = 0, "
-            f"due_at = ?, changed_at = ?, reason = ? WHERE {where}",
+            f"UPDATE deliveries SET created_at = iif(state = {DEAD}, ?, created_at), state = {PENDING}, "
+            f"attempts = 0, due_at = ?, changed_at = ?, reason = ? WHERE {where}",
             [now, now, now, Reason.OPERATOR.value, *bindings],
         )
         return self.connection.changes(), {str(name) for (name,) in names}
@@ -358,18 +373,19 @@ class Ledger:
 
         Returns where to go on, or None at the end: one small step of a walk along the keys.
         """
-        seen = self._execute(
-            "SELECT key, state = 3 AND release_at < ?2 FROM instances WHERE key > ?1 AND key < ?3 "
-            "ORDER BY key LIMIT ?4",
+        seen = self._pairs(
+            "SELECT json_group_array(json_array(key, state = 3 AND release_at < ?2)) FROM "
+            "(SELECT * FROM instances WHERE key > ?1 AND key < ?3 ORDER BY key LIMIT ?4)",
             (after, before, int(before * 1000) << 20, limit),
-        ).fetchall()
+        )
         if not seen:
             return None
-        keys = encode_json([int(key) for key, is_old in seen if is_old]).decode()
-        deliveries = f"SELECT d.id FROM json_each(?1) k CROSS JOIN deliveries d ON d.id BETWEEN k.value AND k.value + {ORDINALS - 1}"  # noqa: E501
+        keys = encode_json([key for key, is_old in seen if is_old]).decode()
+        deliveries = (
+            "SELECT d.id FROM json_each(?1) k CROSS JOIN deliveries d "
+            f"ON d.id BETWEEN k.value AND k.value + {ORDINALS - 1}"
+        )
         self._execute(f"DELETE FROM attempts WHERE delivery IN ({deliveries})", (keys,))
         self._execute(f"DELETE FROM deliveries WHERE id IN ({deliveries})", (keys,))
         self._execute(f"DELETE FROM instances WHERE key IN {_IDS}", (keys,))
-        return int(seen[-1][0])
-
-
+        return seen[-1][0]

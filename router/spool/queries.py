@@ -3,11 +3,14 @@
 All take a connection that may be read-only; none scans the history, except ``trace``, which has an index.
 """
 
+# ruff: noqa: S608  statements are put together from this module's own constants; values are always bound
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import apsw
+from msgspec import convert
 
 from router.errors import UnknownItem
 from router.model import (
@@ -29,6 +32,7 @@ from router.spool.schema import (
     DELIVERY_STATES,
     KEY_MASK,
     LARGE,
+    LIVE_KEYS,
     ORDINALS,
     PRIORITIES,
     RECEIVED,
@@ -40,6 +44,7 @@ _RECORD = (
     "CROSS JOIN destinations n ON n.id = d.destination "
     f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK}) "
 )
+RecordRow = tuple[int, str, int, str, int, int, float, float, float | None, int | None, str, int, str]
 _INSTANCES = f"SELECT json_group_array(json_array({INSTANCE_JSON})) FROM "
 
 
@@ -65,21 +70,13 @@ def corrupt(connection: apsw.Connection, after: int, limit: int) -> list[Instanc
 
 
 def live(connection: apsw.Connection) -> Iterator[Instance]:
-    """Everything not released, segment by segment; streamed."""
+    """Everything not released, by rising key; streamed."""
     sql = (
-        f"SELECT json_array(json_array({INSTANCE_JSON})) FROM instances i INDEXED BY instances_live WHERE state < 3"
+        f"SELECT json_array(json_array({INSTANCE_JSON})) FROM instances i "
+        f"WHERE key IN ({LIVE_KEYS}) AND state < 3"
     )
     for (row,) in connection.execute(sql):
         yield make_instance(*decode_instances(row)[0])
-
-
-def in_segment(connection: apsw.Connection, segment: int, after: int, limit: int) -> list[Instance]:
-    """Live and undamaged instances of a segment by rising key."""
-    where = (
-        f"(SELECT * FROM instances WHERE segment = ?1 AND state < 3 AND state <> {CORRUPT} AND key > ?2 "
-        "ORDER BY key LIMIT ?3) i"
-    )
-    return _instances(connection, where, (segment, after, limit))
 
 
 def instance(connection: apsw.Connection, key: int) -> Instance | None:
@@ -91,15 +88,16 @@ def instance(connection: apsw.Connection, key: int) -> Instance | None:
 def live_by_segment(connection: apsw.Connection) -> dict[int, tuple[int, int]]:
     """Count and bytes of the live records by segment (``LARGE`` among them)."""
     rows = connection.execute(
-        "SELECT segment, count(*), sum(length) FROM instances WHERE state < 3 GROUP BY segment"
+        "SELECT segment, count(*), sum(length) FROM instances "
+        f"WHERE key IN ({LIVE_KEYS}) AND state < 3 GROUP BY segment"
     )
     return {int(segment): (int(count), int(total)) for segment, count, total in rows}
 
 
-def large_keys(connection: apsw.Connection) -> Iterator[int]:
-    """Keys of the live large objects."""
-    for (key,) in connection.execute(f"SELECT key FROM instances WHERE segment = {LARGE} AND state < 3"):
-        yield int(key)
+def is_live_large(connection: apsw.Connection, key: int) -> bool:
+    """Whether ``key`` is a large object that is not released."""
+    sql = f"SELECT 1 FROM instances WHERE key = ? AND segment = {LARGE} AND state < 3"
+    return connection.execute(sql, (key,)).get is not None
 
 
 def last_key(connection: apsw.Connection) -> int:
@@ -176,7 +174,9 @@ def list_deliveries(
         code = DELIVERY_CODE[state]
         where.append(f"d.state = {code}" + (" AND d.state < 4" if code < 4 else ""))
     is_open = state is not None and DELIVERY_CODE[state] < 4
-    source = _RECORD.replace("deliveries d", "deliveries d INDEXED BY deliveries_open") if is_open else _RECORD
+    source = (
+        _RECORD.replace("deliveries d", "deliveries d INDEXED BY deliveries_open") if is_open else _RECORD
+    )
     rows = connection.execute(
         f"{source} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?", (*bindings, limit)
     )
@@ -255,7 +255,7 @@ def _record(row: apsw.SQLiteValues, history: tuple[Attempt, ...] = ()) -> Delive
         last_comment,
         size,
         arrival_json,
-    ) = row
+    ) = convert(row, RecordRow)
     arrival = decode_arrival(arrival_json)
     return DeliveryRecord(
         delivery_id=delivery_id,

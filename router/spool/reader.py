@@ -90,7 +90,7 @@ class OpenFiles:
 
 
 def read_fully(fd: int, buffers: Sequence[memoryview], offset: int, flags: int = 0) -> bool:
-    """Fill the buffers from ``offset`` on. False if the file ends before (or, with NOWAIT, is not in memory)."""
+    """Fill the buffers from ``offset`` on. False if the file ends (or, with NOWAIT, memory does) before."""
     wanted = 0
     start = 0
     while start < len(buffers):
@@ -119,13 +119,13 @@ def _fill_rest(fd: int, buffers: Sequence[memoryview], offset: int, got: int) ->
 
 
 class Reader:
-    """Reads objects at the places that instances name. Every method is for any thread and blocks on the disk."""
+    """Reads objects at the places that instances name; for any thread."""
 
     def __init__(self, files: OpenFiles) -> None:
         self.files = files
 
     def read_now(self, instance: Instance, buffers: Sequence[memoryview]) -> bool | None:
-        """The whole object if it is in memory, in one go: True if intact, False if not, None: use a thread."""
+        """The whole object without waiting: True if intact, False if not, None if it is not in memory."""
         if not _NOWAIT or instance.place.length_bytes > ON_LOOP_BYTES:
             return None
         return self._read(instance, buffers, _NOWAIT)

@@ -74,9 +74,7 @@ def encode_header(
     generation: int, key: int, length: int, data_set_offset: int, content_hash: bytes, arrival: bytes
 ) -> bytes:
     """The bytes before the object; positional because it runs once for each instance."""
-    head = (
-        _FIXED.pack(_MAGIC, generation, key, length, data_set_offset, len(arrival), content_hash) + arrival
-    )
+    head = _FIXED.pack(_MAGIC, generation, key, length, data_set_offset, len(arrival), content_hash) + arrival
     return head + _CHECK.pack(_hash64(head), key)
 
 

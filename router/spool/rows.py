@@ -13,10 +13,13 @@ InstanceRow = tuple[int, int, int, int, int, int, str, Arrival]
 DeliveryRow = tuple[int, str, int, float, int, int, int, int, int, int, int, str, Arrival]
 ReleasedRow = tuple[int, int, int]  # key, segment, length
 
-INSTANCE_JSON = "i.key, i.state, i.segment, i.offset, i.length, i.data_set_offset, hex(i.hash), json(i.arrival)"
+INSTANCE_JSON = (
+    "i.key, i.state, i.segment, i.offset, i.length, i.data_set_offset, hex(i.hash), json(i.arrival)"
+)
 decode_instances = msgspec.json.Decoder(list[InstanceRow]).decode
 decode_deliveries = msgspec.json.Decoder(list[DeliveryRow]).decode
 decode_released = msgspec.json.Decoder(list[ReleasedRow]).decode
+decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 decode_decision = msgspec.json.Decoder(Decision).decode
 encode_json = msgspec.json.Encoder().encode
 

@@ -127,7 +127,7 @@ class Segments:
         return Segment(number=number, path=path, generation=0)
 
     def rotate(self) -> Segment:
-        """Close the current segment and begin another. May raise ``OSError``: then there is no current one."""
+        """Close the current segment and begin another. ``OSError``: there is no current one then."""
         self.close_current()
         try:
             segment = self._ready.popleft()
@@ -155,7 +155,7 @@ class Segments:
             self._retire(segment)
 
     def abandon_current(self) -> None:
-        """The disk failed under the current segment: whether its last pages are durable is unknown for good."""
+        """The disk failed under the current segment: what of it is durable can never be known."""
         if self.current is not None:
             self.current.is_trusted = False
             self.close_current()

@@ -1,15 +1,13 @@
 """The spool's face towards the rest of the gateway, and how its parts are put together.
 
-Everything here runs on the event loop and only hands work on: changes to the writer's thread, reads of objects
-to ``reader``, reads of the ledger to a thread with a read-only connection.
+Everything here runs on the event loop and only hands work on: changes to the writer's thread, reads of
+objects to ``reader``, questions to the ledger to a thread with a read-only connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -28,24 +26,24 @@ from router.model import (
     Arrival,
     Buffer,
     Delivery,
-    DeliveryRecord,
     DeliveryState,
     Instance,
     InstanceState,
-    InstanceTrace,
     Outcome,
-    QueueDepth,
     Routed,
 )
 from router.spool import large, queries
-from router.spool.files import Files, storage_error
-from router.spool.handover import Gate, Handover
+from router.spool.files import Files, storage_error, take_lock
+from router.spool.gates import Gates
+from router.spool.handover import Handover
 from router.spool.housekeeping import Housekeeper
 from router.spool.large import LargeObject, LargeSeam
 from router.spool.ledger import Ledger
+from router.spool.questions import Questions
 from router.spool.reader import OpenFiles, Reader, check_size, damaged
 from router.spool.record import encode_arrival, header_bytes
-from router.spool.schema import LARGE, ORDINALS, connect
+from router.spool.scan import refuse_lost_ledger
+from router.spool.schema import LARGE, ORDINALS
 from router.spool.segment import Segments
 from router.spool.stats import SpoolStats
 from router.spool.work import Append, Change, resolve
@@ -54,7 +52,7 @@ from router.spool.writer import Item, Writer
 T = TypeVar("T")
 
 
-class Spool:
+class Spool(Questions):
     """The store and queue of one gateway. All instants are wall time (``Clock.now()``)."""
 
     def __init__(
@@ -74,6 +72,7 @@ class Spool:
         self._open_files = OpenFiles(directory / "segments", directory / "large")
         self._reader = Reader(self._open_files)
         self._ledger = Ledger(directory, uuid.uuid4().hex, retention_s)
+        super().__init__(directory)
         self._segments = Segments(
             directory / "segments",
             settings.segment_bytes,
@@ -96,10 +95,8 @@ class Spool:
         self._writer.on_disk_error = self._housekeeper.on_disk_error
         self._writer.on_large_released = self._large_released
         self._writer.on_chores = self._housekeeper.ring
-        self._queries = connect(directory, read_only=True)
-        self._queries_lock = threading.Lock()
         self._handover = Handover(self._read_unrouted)
-        self._gates: dict[str, Gate] = {}
+        self._gates = Gates(self.next_due, clock)
         self._last_key = 0
         self._large_bytes = 0
         self._large_count = 0
@@ -114,19 +111,26 @@ class Spool:
         retention_s: float = 0.0,
         files: Files | None = None,
     ) -> Spool:
-        """Open or make the spool in ``directory`` and recover it. ``StorageError`` if another process has it."""
+        """Open or make the spool in ``directory`` and recover it. ``StorageError`` if another has it."""
         try:
             for name in ("segments", "large"):
                 (directory / name).mkdir(parents=True, exist_ok=True)
             lock = take_lock(directory)
         except OSError as error:
             raise storage_error(error, str(directory)) from error
-        spool = cls(directory, settings, clock, files or Files(), retention_s, lock)
+        try:
+            refuse_lost_ledger(directory)
+            spool = cls(directory, settings, clock, files or Files(), retention_s, lock)
+        except BaseException:
+            os.close(lock)
+            raise
         try:
             spool._recover()
-        except OSError as error:
+        except (OSError, apsw.Error) as error:
             spool.close()
-            raise storage_error(error, str(directory)) from error
+            if isinstance(error, OSError):
+                raise storage_error(error, str(directory)) from error
+            raise StorageError(f"{directory}: {error}", out_of_resources=False) from error
         return spool
 
     def _recover(self) -> None:
@@ -138,7 +142,7 @@ class Spool:
         live = queries.live_by_segment(connection)
         self._large_count, self._large_bytes = live.pop(LARGE, (0, 0))
         self._segments.load(live)
-        large.remove_strangers(self._directory / "large", set(queries.large_keys(connection)))
+        large.remove_strangers(self._directory / "large", lambda key: queries.is_live_large(connection, key))
         self._last_key = queries.last_key(connection)
         self._housekeeper.check_space()
 
@@ -149,7 +153,7 @@ class Spool:
         if self._segments.current is not None:
             self._segments.close_current()
         self._open_files.close()
-        self._queries.close()
+        super().close()
         self._housekeeper.close()
         self._ledger.connection.close()
         os.close(self._lock)
@@ -265,11 +269,11 @@ class Spool:
         if items:
             pairs = [(item, now) for item in items]
             releases = any(not (i.decision.hold or i.decision.destinations) for i in items)
-            await self._change(lambda ledger: ledger.route(pairs), durable=releases, then=self._wake_all)
+            await self._change(lambda ledger: ledger.route(pairs), durable=releases, then=self._gates.wake)
 
     async def claim(self, destination: str, *, limit: int, lease_s: float, now: float) -> list[Delivery]:
         """Lease what is due: priority first, then the longest due. Empty where nothing is due."""
-        gate = self._gate(destination)
+        gate = self._gates.of(destination)
         version = gate.version
 
         def undo(result: tuple[list[Delivery], float | None]) -> None:
@@ -285,30 +289,16 @@ class Spool:
 
     def wake(self, destination: str) -> None:
         """Make ``wait_for_work`` of that destination return."""
-        self._gate(destination).open()
+        self._gates.wake((destination,))
 
     async def wait_for_work(self, destination: str, until: float | None) -> None:
         """Return when something may be due for ``destination``, when woken, or at ``until`` (wall time)."""
-        gate = self._gate(destination)
-        version = gate.version
-        if gate.known is None or gate.known[0] != version:
-            due = await self.next_due(destination)
-            if gate.version != version:
-                return
-            gate.known = (version, due)
-        ends = [at for at in (gate.known[1], until) if at is not None]
-        timeout_s = min(ends) - self._clock.now() if ends else None
-        if timeout_s is None or timeout_s > 0:
-            await gate.wait(timeout_s)
-
-    async def next_due(self, destination: str) -> float | None:
-        """When the next pending delivery of ``destination`` is due (may be past); None where there is none."""
-        return await self._query(lambda connection: queries.next_due(connection, destination))
+        await self._gates.wait(destination, until)
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Record how attempts ended; durable when this returns. Releases instances that are done with."""
         if outcomes:
-            await self._change(lambda ledger: ledger.record(outcomes), then=self._wake_all)
+            await self._change(lambda ledger: ledger.record(outcomes), then=self._gates.wake)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return leased deliveries unattempted: pending and due again."""
@@ -326,7 +316,7 @@ class Spool:
                 lambda ledger: ledger.give_back(ids, now),
                 waiter,
                 durable=False,
-                then=lambda _: self._wake_all(names),
+                then=lambda _: self._gates.wake(names),
             )
         )
 
@@ -343,7 +333,7 @@ class Spool:
         """
         now = self._clock.now()
         count, _ = await self._change(
-            lambda ledger: ledger.retry(ids, destination, state, now), then=lambda r: self._wake_all(r[1])
+            lambda ledger: ledger.retry(ids, destination, state, now), then=lambda r: self._gates.wake(r[1])
         )
         return count
 
@@ -370,7 +360,7 @@ class Spool:
         return bytes(head)
 
     async def read_range(self, instance: Instance, offset: int, buffers: Sequence[memoryview]) -> None:
-        """Fill ``buffers`` from ``offset`` of the Part 10 object, unchecked: for streaming after ``verify``."""
+        """Fill ``buffers`` from ``offset`` of the object, unchecked: for streaming after ``verify``."""
         try:
             if self._reader.read_part(instance, offset, buffers, wait=False):
                 return
@@ -386,51 +376,29 @@ class Spool:
 
     async def _read(self, instance: Instance, attempt: Callable[[Instance], bool]) -> None:
         """Read in a thread; where that fails, once more if the object has been moved meanwhile."""
+        while not await self._try_read(attempt, instance):
+            found = await self._look_up(instance.key)
+            if found is None or found.state is InstanceState.RELEASED:
+                raise CorruptRecord(f"instance {instance.key} is released")
+            if found.place == instance.place:
+                await self._mark_corrupt(instance)
+                raise damaged(instance)
+            instance = found
+
+    async def _try_read(self, attempt: Callable[[Instance], bool], instance: Instance) -> bool:
         try:
-            while not await anyio.to_thread.run_sync(attempt, instance):
-                key, place = instance.key, instance.place
-                found = await self._query(lambda connection: queries.instance(connection, key))
-                if found is None or found.state is InstanceState.RELEASED:
-                    raise CorruptRecord(f"instance {key} is released")
-                if found.place == place:
-                    now = self._clock.now()
-                    await self._change(
-                        lambda ledger: ledger.mark_corrupt(key, place.segment, place.offset, now)
-                    )
-                    raise damaged(instance)
-                instance = found
+            return await anyio.to_thread.run_sync(attempt, instance)
         except OSError as error:
             raise storage_error(error, "the spool could not be read") from error
 
-    # Operators
+    async def _look_up(self, key: int) -> Instance | None:
+        return await self._query(lambda connection: queries.instance(connection, key))
 
-    async def depths(self) -> list[QueueDepth]:
-        """How many deliveries wait, for each destination and each state that is not final."""
-        return await self._query(queries.depths)
+    async def _mark_corrupt(self, instance: Instance) -> None:
+        place, now = instance.place, self._clock.now()
+        await self._change(lambda ledger: ledger.mark_corrupt(instance.key, place.segment, place.offset, now))
 
-    async def list_deliveries(
-        self,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-    ) -> list[DeliveryRecord]:
-        """Deliveries by rising id, from the one after ``after``; without their attempts."""
-        return await self._query(
-            lambda connection: queries.list_deliveries(connection, destination, state, limit, after)
-        )
-
-    async def show(self, delivery_id: int) -> DeliveryRecord:
-        """One delivery with its attempts. ``UnknownItem`` if there is none."""
-        return await self._query(lambda connection: queries.show(connection, delivery_id))
-
-    async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]:
-        """Every arrival of that SOP Instance UID, oldest first."""
-        return await self._query(lambda connection: queries.trace(connection, sop_instance_uid))
-
-    async def corrupt(self, limit: int = 100, after: int = 0) -> list[Instance]:
-        """Instances whose bytes no longer match their hash, by rising key."""
-        return await self._query(lambda connection: queries.corrupt(connection, after, limit))
+    # How full it is
 
     async def stats(self) -> SpoolStats:
         """How full the spool is."""
@@ -461,16 +429,6 @@ class Spool:
         waiter: asyncio.Future[T] = self._future()
         self._writer.submit(Change(run, waiter, durable=durable, then=then, undo=undo))
         return await waiter
-
-    async def _query(self, run: Callable[[apsw.Connection], T]) -> T:
-        def locked() -> T:
-            with self._queries_lock:
-                return run(self._queries)
-
-        try:
-            return await anyio.to_thread.run_sync(locked)
-        except apsw.Error as error:
-            raise StorageError(f"the ledger: {error}", out_of_resources=False) from error
 
     def _batch_done(self, items: list[Item]) -> None:
         """In the writer's thread: one wake-up of the loop for all of them."""
@@ -503,25 +461,4 @@ class Spool:
         self._large_bytes -= length
 
     def _wake_from_thread(self, names: set[str]) -> None:
-        self._call(self._wake_all, names)
-
-    def _wake_all(self, names: set[str]) -> None:
-        for name in names:
-            self.wake(name)
-
-    def _gate(self, destination: str) -> Gate:
-        gate = self._gates.get(destination)
-        if gate is None:
-            gate = self._gates[destination] = Gate()
-        return gate
-
-
-def take_lock(directory: Path) -> int:
-    """The lock that makes this process the only one to write. ``StorageError`` if another one has it."""
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise StorageError(f"{directory}: another process uses this spool", out_of_resources=False) from error
-    return lock
+        self._call(self._gates.wake, names)

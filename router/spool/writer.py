@@ -2,16 +2,16 @@
 
 Order, and what a failure at each step does:
 
-1. The records of all waiting appends are written to the current segment and synced. ``OSError``: those appends
-   fail, the segment is closed and never written again, the others of the batch go on.
-2. One transaction names them in the ledger and carries out all waiting operations. If it fails, it is rolled
-   back and each part is tried alone, so that only what cannot be done fails. Bytes of appends whose rows failed
-   lie unnamed in the segment, as dead as released ones.
+1. The records of all waiting appends are written to the current segment and synced. ``OSError``: those
+   appends fail, the segment is closed and never written again, the others of the batch go on.
+2. One transaction names them in the ledger and carries out all waiting operations. If it fails, it is
+   rolled back and each part is tried alone, so that only what cannot be done fails. Bytes of appends whose
+   rows failed lie unnamed in the segment, as dead as released ones.
 3. Only then space that the transaction released may be reused, and the callers resume: one wake-up of the
    event loop for the whole batch.
 
-While a batch is synced, the next one gathers. Nothing polls: ``submit`` rings a bell (a bare lock, which costs
-a tenth of a ``threading.Event``).
+While a batch is synced, the next one gathers. Nothing polls: ``submit`` rings a bell (a bare lock, which
+costs a tenth of a ``threading.Event``).
 """
 
 from __future__ import annotations
@@ -260,8 +260,10 @@ class Writer:
                 problem = _ledger_error(worse)
             if len(appends) + len(operations) > 1:
                 return False
-            for item in (*appends, *operations):
-                item.error = problem
+            for append in appends:
+                append.error = problem
+            for operation in operations:
+                operation.error = problem
             self._release_unnamed(appends)
             if isinstance(problem, StorageError):
                 self.on_disk_error(problem)

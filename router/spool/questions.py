@@ -1,0 +1,72 @@
+"""The questions that may be asked of the ledger while the gateway runs: read-only, in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.to_thread
+import apsw
+
+from router.errors import StorageError
+from router.model import DeliveryRecord, DeliveryState, Instance, InstanceTrace, QueueDepth
+from router.spool import queries
+from router.spool.schema import connect
+
+T = TypeVar("T")
+
+
+class Questions:
+    """One read-only connection, used by one thread at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._queries = connect(directory, read_only=True)
+        self._queries_lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._queries.close()
+
+    async def _query(self, run: Callable[[apsw.Connection], T]) -> T:
+        def locked() -> T:
+            with self._queries_lock:
+                return run(self._queries)
+
+        try:
+            return await anyio.to_thread.run_sync(locked)
+        except apsw.Error as error:
+            raise StorageError(f"the ledger: {error}", out_of_resources=False) from error
+
+    async def next_due(self, destination: str) -> float | None:
+        """When the next pending delivery is due (perhaps in the past); None where there is none."""
+        return await self._query(lambda connection: queries.next_due(connection, destination))
+
+    async def depths(self) -> list[QueueDepth]:
+        """How many deliveries wait, for each destination and each state that is not final."""
+        return await self._query(queries.depths)
+
+    async def list_deliveries(
+        self,
+        destination: str | None = None,
+        state: DeliveryState | None = None,
+        limit: int = 100,
+        after: int | None = None,
+    ) -> list[DeliveryRecord]:
+        """Deliveries by rising id, from the one after ``after``; without their attempts."""
+        return await self._query(
+            lambda connection: queries.list_deliveries(connection, destination, state, limit, after)
+        )
+
+    async def show(self, delivery_id: int) -> DeliveryRecord:
+        """One delivery with its attempts. ``UnknownItem`` if there is none."""
+        return await self._query(lambda connection: queries.show(connection, delivery_id))
+
+    async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]:
+        """Every arrival of that SOP Instance UID, oldest first."""
+        return await self._query(lambda connection: queries.trace(connection, sop_instance_uid))
+
+    async def corrupt(self, limit: int = 100, after: int = 0) -> list[Instance]:
+        """Instances whose bytes no longer match their hash, by rising key."""
+        return await self._query(lambda connection: queries.corrupt(connection, after, limit))
