@@ -20,12 +20,13 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from router import __version__, config, rules
+from router import __version__, config
 from router.admin import Admin, describe_destination
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.clock import Clock, SystemClock
 from router.config.settings import Settings
+from router.config.yaml_nodes import Problems
 from router.deliver.lane import Lanes
 from router.errors import ConfigurationError, RouterError, StorageError
 from router.logs import get_logger
@@ -33,6 +34,7 @@ from router.net.listener import ListeningPort
 from router.receive.receiver import Receiver
 from router.routing import run_routing
 from router.rules import RuleSet
+from router.rules.loading import load_rules
 from router.spool import Spool
 from router.telemetry import Telemetry
 from router.views import Phase
@@ -99,7 +101,7 @@ class Gateway:
             async with spool.running():
                 await self._run_parts(spool)
         except BaseExceptionGroup as group:
-            raise _first_cause(group) from group
+            raise first_cause(group) from None
         _log.info("stopped")
 
     async def _open_spool(self) -> Spool:
@@ -148,6 +150,16 @@ class Gateway:
             parts.cancel_scope.cancel()
 
     def _bind(self, http: HttpServer, listeners: list[ListeningPort]) -> None:
+        try:
+            self._bind_each(http, listeners)
+        except StartFailed:
+            http.close()
+            for listener in listeners:
+                listener.stop_accepting()
+            raise
+        self._ports = Ports(dicom=tuple(listener.port for listener in listeners), http=http.port)
+
+    def _bind_each(self, http: HttpServer, listeners: list[ListeningPort]) -> None:
         address = self._settings.http
         try:
             http.bind(address.host, address.port)
@@ -158,7 +170,6 @@ class Gateway:
                 listener.bind()
             except OSError as error:
                 raise StartFailed(_bind_problem("listeners", wanted.host, wanted.port, error)) from error
-        self._ports = Ports(dicom=tuple(listener.port for listener in listeners), http=http.port)
 
     async def _announce(self) -> None:
         """Say to people, to whoever waits for the file, and to systemd that instances are taken."""
@@ -226,8 +237,18 @@ class Gateway:
 
     def _load_again(self, path: Path) -> tuple[Settings, RuleSet]:
         """The file's settings, and its rules checked against the destinations that are being served."""
-        fresh = config.load(path, self._environ)
-        return fresh, rules.load(fresh.rules, path.parent, self._settings.destination_names, self._environ)
+        fresh, _ = config.load_all(path, self._environ)
+        problems = Problems()
+        rule_set = load_rules(
+            fresh.rules,
+            base=path.absolute().parent,
+            destination_names=self._settings.destination_names,
+            unmatched=self._settings.unmatched,
+            environ=self._environ,
+            problems=problems,
+        )
+        problems.raise_any()
+        return fresh, rule_set
 
     async def _keep_gauges(self, spool: Spool) -> None:
         while True:
@@ -256,10 +277,10 @@ def _bind_problem(key: str, host: str, port: int, error: OSError) -> str:
     )
 
 
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The failure that ended the others."""
     first = group.exceptions[0]
-    return _first_cause(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_cause(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -147,7 +147,7 @@ async def send(
 
     An association that is lost costs the file that was under way; a new one takes up the rest.
     """
-    for batch in _batches(files):
+    for batch in batches(files):
         waiting = iter(batch)
         contexts = propose_store({(f.sop_class_uid, f.transfer_syntax_uid): None for f in batch})
         async with anyio.create_task_group() as workers:
@@ -155,7 +155,7 @@ async def send(
                 workers.start_soon(_work, target, contexts, waiting, on_result)
 
 
-def _batches(files: Sequence[SendFile]) -> Iterator[list[SendFile]]:
+def batches(files: Sequence[SendFile]) -> Iterator[list[SendFile]]:
     """Files in their order, split where one association could not negotiate for all of them."""
     batch: list[SendFile] = []
     pairs: set[tuple[str, str]] = set()

@@ -71,6 +71,11 @@ class HttpServer:
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the port."""
+        if self._socket is not None:
             self._socket.close()
 
     def stop(self) -> None:

@@ -67,15 +67,19 @@ def demo(
     import anyio
 
     from router import logs
-    from router.app import StartFailed
+    from router.app import first_cause
+    from router.errors import RouterError
 
     settings, rule_set = load_configuration(config)
     logs.configure(settings.log_level if verbose else "error")
     with tempfile.TemporaryDirectory(prefix="dicom-router-demo-") as directory:
         try:
             is_intact = anyio.run(_demo, settings, rule_set, Path(directory), once, seed)
-        except StartFailed as error:
-            fail(str(error))
+        except BaseExceptionGroup as group:
+            cause = first_cause(group)
+            if isinstance(cause, RouterError):
+                fail(str(cause))
+            raise cause from None
     if not is_intact:
         raise typer.Exit(FAILED)
 
