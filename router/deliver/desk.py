@@ -34,6 +34,8 @@ class Counter(Protocol):
 
     def forgive(self, desk: Desk, delivery: Delivery) -> bool: ...
 
+    def concede(self, desk: Desk, delivery: Delivery) -> bool: ...
+
     def park(self, desk: Desk) -> bool: ...
 
     def unpark(self, desk: Desk) -> None: ...
@@ -50,6 +52,7 @@ class Desk:
         "_wakeup",
         "busy_since",
         "in_hand",
+        "is_open",
         "is_probe",
         "is_watched",
         "parked_at",
@@ -61,6 +64,7 @@ class Desk:
         self._wakeup: anyio.Event | None = None
         self._signal = Signal.WORK
         self.is_probe = is_probe
+        self.is_open = False  # it has an association
         self.is_watched = False
         self.parked_at = 0.0
         self.in_hand: dict[int, Delivery] = {}
@@ -86,6 +90,10 @@ class Desk:
     def forgive(self, delivery: Delivery) -> bool:
         """Put it back, because the association had probably ended before it was sent. False: not again."""
         return self._lane.forgive(self, delivery)
+
+    def concede(self, delivery: Delivery) -> bool:
+        """No association could be opened. True: others are open, so put it back and do with those."""
+        return self._lane.concede(self, delivery)
 
     def waiting(self) -> Iterator[Delivery]:
         """What waits in the lane's backlog, first to last."""

@@ -35,6 +35,7 @@ from router.telemetry import Telemetry
 
 UNRECORDED_MAX = 1024  # claimed and without a durable outcome: four full backlogs
 PATIENCE_S = 0.25  # nothing should wait for a busy association for longer, if another one may be opened
+CONCESSION_S = 60.0  # how long a lane does with the associations that its destination allows
 RESTART_S = 5.0  # after a defect of ours
 CLOSING_S = 10.0  # for recording and giving back when the lane ends
 
@@ -78,10 +79,13 @@ class Lane:
         self.health = self._judge.health
         self._desks: list[Desk] = []
         self._parked: list[Desk] = []
+        self._conceded = deliver.associations
+        self._conceded_until = 0.0
         self._taken = 0
         self._taken_before = 0
         self._is_draining = False
         self._nudge = anyio.Event()
+        self._feeding = anyio.CancelScope()
         self._has_desks = anyio.Event()
         self._is_quiet = anyio.Event()
         self._tasks: TaskGroup | None = None
@@ -93,9 +97,11 @@ class Lane:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                self._feeding = anyio.CancelScope()
                 tasks.start_soon(self._recorder.run)
                 tasks.start_soon(self._watch)
-                await self._feed()
+                with self._feeding:
+                    await self._feed()
                 await self._is_quiet.wait()
                 tasks.cancel_scope.cancel()
         finally:
@@ -107,8 +113,7 @@ class Lane:
         """Begin nothing more, let what is outstanding end, give the rest back."""
         self._is_draining = True
         self._wake_all(Signal.LEAVE)
-        self._nudge.set()
-        self._leases.wake()
+        self._feeding.cancel()
         if not self._desks:
             self._is_quiet.set()
         await self._is_quiet.wait()
@@ -201,10 +206,15 @@ class Lane:
 
     def _dispatch(self) -> None:
         """Have as many workers at work as the backlog is worth."""
-        wanted = associations_wanted(waiting=len(self._backlog), limit=self._deliver.associations)
+        wanted = associations_wanted(waiting=len(self._backlog), limit=self._limit())
         for _ in range(wanted - (len(self._desks) - len(self._parked))):
             if not self._add_worker():
                 return
+
+    def _limit(self) -> int:
+        """How many associations may be open now."""
+        is_over = self._clock.monotonic() >= self._conceded_until
+        return self._deliver.associations if is_over else self._conceded
 
     def _add_worker(self) -> bool:
         if self._is_draining or not self.health.is_up:
@@ -212,7 +222,7 @@ class Lane:
         if self._parked:
             self._parked.pop().wake(Signal.WORK)
             return True
-        if len(self._desks) < self._deliver.associations:
+        if len(self._desks) < self._limit():
             self._open_desk(is_probe=False)
             return True
         return False
@@ -262,7 +272,7 @@ class Lane:
     def look_after(self) -> None:
         """Let nothing wait behind a slow answer where another association could carry it."""
         now = self._clock.monotonic()
-        has_room = bool(self._parked) or len(self._desks) < self._deliver.associations
+        has_room = bool(self._parked) or len(self._desks) < self._limit()
         if has_room and self.health.is_up:
             for desk in self._desks:
                 spare, since = desk.spare, desk.busy_since
@@ -332,6 +342,17 @@ class Lane:
         if not self._judge.forgives(delivery):
             return False
         self.put_back(desk, delivery)
+        return True
+
+    def concede(self, desk: Desk, delivery: Delivery) -> bool:
+        """One association more was not to be had: many peers have a limit, and it is no outage."""
+        others = sum(other.is_open for other in self._desks)
+        if not others or not self.health.is_up:
+            return False
+        self._conceded = others
+        self._conceded_until = self._clock.monotonic() + CONCESSION_S
+        self.put_back(desk, delivery)
+        log.info("fewer associations", destination=self.name, associations=others)
         return True
 
     def _health_changed(self) -> None:

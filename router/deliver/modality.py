@@ -85,6 +85,8 @@ class ModalitySender:
             try:
                 wire = await self._network.open(self._modality, self._request(pairs))
             except (AssociationError, RemoteProtocolError, OSError) as error:
+                if desk.concede(first):
+                    return
                 ended = Ended(started_at=started_at, ended_at=self._clock.now(), comment=str(error))
                 desk.failed(first, of_opening(error), ended)
                 return
@@ -93,6 +95,7 @@ class ModalitySender:
 
     async def _use(self, wire: Wire, desk: Desk, proposed: frozenset[Pair]) -> None:
         self._telemetry.association_opened("requestor")
+        desk.is_open = True
         deliver = self._modality.deliver
         ending = Ending.BROKEN
         try:
@@ -109,6 +112,7 @@ class ModalitySender:
             if ending in (Ending.IDLE, Ending.REOPEN):
                 await self._network.release(wire)
         finally:
+            desk.is_open = False
             self._telemetry.association_closed("requestor")
             wire.abort()
             if ending is Ending.BROKEN:  # a peer that takes nothing more would hold the transport open

@@ -460,6 +460,26 @@ async def test_small_instances_leave_in_one_flush_each() -> None:
     assert bench.peers["pacs"].wires[0].flushes == 10
 
 
+async def test_a_peer_that_allows_fewer_associations_is_not_down() -> None:
+    peer = Peer()
+
+    def at_most_two(number: int) -> RouterError | None:
+        if sum(not wire.is_closed for wire in peer.wires) < 2:
+            return None
+        return AssociationRejected(result=2, source=3, reason=2, text="local limit exceeded")
+
+    peer.opening = at_most_two
+    bench = Bench(pacs=peer)
+    bench.modalities["pacs"] = modality(associations=4)
+    bench.put(*(delivery(n) for n in range(1, 401)))
+    async with bench.running():
+        await bench.queue.all_delivered(range(1, 401))
+    assert bench.telemetry.ups == [("pacs", True)]
+    assert peer.opened == 2
+    assert peer.tried <= 4
+    assert all(outcome.counts for outcome in bench.queue.outcomes)
+
+
 # ---- our own troubles
 
 
