@@ -6,7 +6,7 @@ the functions need no gateway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from router.dicom.part10 import FileMeta, read_file_meta
 from router.errors import NotAllowed, UnknownItem
 from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Origin, QueueDepth
 from router.rules import Facts, RuleSet
-from router.spool import SpoolStats
+from router.spool import SpoolStats, inspect
 from router.views import (
     DeliveryView,
     DestinationStatus,
@@ -30,8 +30,10 @@ from router.views import (
     RetryRequest,
     SpoolView,
     Status,
+    StoredView,
     TraceView,
     delivery_view,
+    stored_view,
     trace_view,
 )
 
@@ -180,6 +182,11 @@ class Admin:
         if name in self._settings.modalities:
             return "modality"
         return "folder" if name in self._settings.destinations else "removed"
+
+
+def stored(directory: Path) -> Iterator[StoredView]:
+    """What a spool keeps, whether its gateway runs or not. Raises ``StorageError``."""
+    return map(stored_view, inspect.ls(directory))
 
 
 def explain_file(path: Path, rule_set: RuleSet, origin: Origin, *, now: float) -> Explanation:

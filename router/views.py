@@ -14,6 +14,7 @@ from router.model import (
     Attempt,
     DeliveryRecord,
     DeliveryState,
+    Instance,
     InstanceState,
     InstanceTrace,
     Priority,
@@ -102,6 +103,20 @@ class Retried:
     """How many deliveries are due again."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredView:
+    """An instance whose bytes are in the spool."""
+
+    key: str
+    state: InstanceState
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+    received_at: float
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +221,21 @@ def delivery_view(record: DeliveryRecord) -> DeliveryView:
         last_status=_hexadecimal(record.last_status),
         last_comment=record.last_comment,
         history=tuple(map(_attempt_view, record.history)),
+    )
+
+
+def stored_view(instance: Instance) -> StoredView:
+    """An instance in the spool for operators."""
+    arrival = instance.arrival
+    return StoredView(
+        key=str(instance.key),
+        state=instance.state,
+        sop_instance_uid=arrival.sop_instance_uid,
+        sop_class_uid=arrival.sop_class_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        calling_ae=arrival.origin.calling_ae,
+        received_at=arrival.received_at,
+        size_bytes=instance.size_bytes,
     )
 
 

@@ -83,6 +83,7 @@ def compare(finding: Finding, arrived: Arrived) -> Finding:
 def report_of(findings: list[Finding]) -> Table:
     """What arrived where and why, one line for each delivery."""
     report = table("instance", "transfer syntax", "rule", "because", "destination", "state", "after", "bytes")
+    report.columns[3].max_width = 60
     for finding in findings:
         for row in _rows(finding):
             report.add_row(*row)
