@@ -173,6 +173,11 @@ def test_requested_uids_stand_in_for_affected_ones() -> None:
     assert (command.sop_class_uid, command.sop_instance_uid, command.problem) == ("1.2", "1.3", "")
 
 
+def test_echo_without_sop_class_is_a_problem_and_no_error() -> None:
+    echo = us(0x0100, 0x0030) + us(0x0110, 1) + us(0x0800, 0x0101)
+    assert decode_command(echo).problem == "no Affected SOP Class UID"
+
+
 def test_cancel_needs_no_message_id() -> None:
     cancel = us(0x0100, 0x0FFF) + us(0x0120, 4) + us(0x0800, 0x0101)
     assert decode_command(cancel).problem == ""
@@ -194,6 +199,7 @@ def test_unknown_elements_are_ignored() -> None:
         element(0x0100, b""),
         element(0x0100, b"\x01"),
         b"\0\0\0\x01\xff\xff\xff\xff\x01\0",
+        b"\0\0\0\x01\x02\0\0\0\x01",  # a number cut short
     ],
 )
 def test_command_set_that_cannot_be_taken_apart_is_the_peers_error(garbage: bytes) -> None:

@@ -181,7 +181,7 @@ def test_unknown_items_are_ignored_at_every_depth() -> None:  # PS3.8 §9.3.1; t
 def test_odd_ae_titles_are_normalised(title: bytes, read: str) -> None:  # trap 4 of pynetdicom
     request = decode_associate_rq(FIXED[:20] + title + FIXED[36:] + APPLICATION_CONTEXT_ITEM)
     assert request.calling_ae == read
-    assert len(encode_associate_rq(request)) == 6 + len(encode_associate_rq(request)[6:])
+    assert encode_associate_rq(request)[26:42] == read.replace("\ufffd", "?").encode("ascii").ljust(16)
 
 
 def test_ae_title_that_was_not_ascii_can_be_sent_back() -> None:
@@ -241,6 +241,12 @@ def test_length_that_does_not_fit_is_an_invalid_parameter(items: bytes) -> None:
         with pytest.raises(RemoteProtocolError) as caught:
             decode(FIXED + items)
         assert caught.value.abort_reason == 6
+
+
+def test_short_pdu_of_another_length_is_an_error() -> None:
+    for decode in (decode_associate_rj, decode_abort):
+        with pytest.raises(RemoteProtocolError):
+            decode(b"\0\0\0")
 
 
 @pytest.mark.parametrize("body", [b"", FIXED[:-1]])
