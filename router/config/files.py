@@ -130,7 +130,7 @@ def _what_rules_need(tree: Block) -> Settings:
 
 
 def _tell(error: ValidationError, tree: Block, problems: Problems) -> None:
-    """pydantic's complaints, in the order of the file, each at its line and in our words."""
+    """pydantic's complaints, each at its line and in our words."""
     details = error.errors(include_url=False)
     locations = [detail["loc"] for detail in details]
     told = [
@@ -139,7 +139,7 @@ def _tell(error: ValidationError, tree: Block, problems: Problems) -> None:
         if not (detail["type"] == "too_short" and any(_is_inside(loc, detail["loc"]) for loc in locations))
         and not (detail["type"] == "missing" and _has_later_key(detail["loc"][:-1], tree))
     ]
-    for mark, message in sorted(told, key=lambda pair: (pair[0].line, pair[0].column)):
+    for mark, message in [(mark, message) for mark, message in told if not problems.stands_at(mark)]:
         problems.add(mark, message)
 
 

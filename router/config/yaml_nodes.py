@@ -85,18 +85,27 @@ Node = Scalar | Listing | Block
 
 @dataclass(slots=True)
 class Problems:
-    """Everything that is wrong, collected: all of it is told at once, in the order of the files."""
+    """Everything that is wrong, collected, to be told at once."""
 
-    lines: list[str] = field(default_factory=list)
+    _found: dict[tuple[Mark, str], None] = field(default_factory=dict)
 
     def add(self, mark: Mark, message: str) -> None:
-        line = f"{mark}: {message}"
-        if line not in self.lines:
-            self.lines.append(line)
+        self._found[mark, message] = None
+
+    @property
+    def lines(self) -> list[str]:
+        """``file:line:column: message``: file by file as they were met, each from its top."""
+        files = list(dict.fromkeys(mark.file for mark, _ in self._found))
+        found = sorted(self._found, key=lambda one: (files.index(one[0].file), one[0].line, one[0].column))
+        return [f"{mark}: {message}" for mark, message in found]
+
+    def stands_at(self, mark: Mark) -> bool:
+        """Whether something is wrong at this place already; what follows from it need not be told."""
+        return any(mark == known for known, _ in self._found)
 
     def raise_any(self) -> None:
         """Raise ``ConfigurationError`` if there is a problem."""
-        if self.lines:
+        if self._found:
             raise ConfigurationError(self.lines)
 
 

@@ -111,6 +111,10 @@ def scan(
     Fastest where ``asked`` is the same frozenset each time and ``part`` is ``bytes``.
     """
     asking = _asking(frozenset(asked))
+    if not asking.paths:
+        return Header(asking.places, [])
+    if not part and is_complete:
+        return Header(asking.places, [[] for _ in asking.paths], problem="the data set is empty")
     if transfer_syntax_uid in _DEFLATED:
         return _scan_deflated(part, asking, is_complete)
     return _scan_plain(

@@ -74,7 +74,7 @@ def _condition(key: Scalar, node: Node, paths: set[TagPath], problems: Problems)
         try:
             path = tagpath.parse(key.text)
         except ValueError as error:
-            known = suggestion(key.text, (*ORIGIN, *_BLOCKS))
+            known = "" if "did you mean" in str(error) else suggestion(key.text, (*ORIGIN, *_BLOCKS))
             problems.add(key.mark, f"unknown condition {key.text!r}{known}" if known else str(error))
             return None
         subject = element(path)

@@ -68,7 +68,7 @@ def load_rules(
     """As :func:`load`, with the problems added to a list that others add to as well."""
     loader = _Loader(base, destination_names, environ, problems)
     for entry in entries:
-        loader.entry(from_plain(entry, Mark(file="rules")))
+        loader.entry(from_plain(entry, Mark(file="configuration")))
     return RuleSet(rules=tuple(loader.rules), asked=frozenset(loader.paths), unmatched=unmatched)
 
 

@@ -56,6 +56,8 @@ def compile_predicate(subject: Subject, node: Node, problems: Problems) -> Predi
     if len(asked) > 1 and any(key.text == "exists" for key, _ in asked):
         problems.add(node.mark, f"{subject.name}: 'exists' stands alone; every other predicate implies it")
         return None
+    if len(asked) < len(node.entries) and any(key.text not in NAMES for key, _ in node.entries):
+        return None
     if not asked:
         problems.add(node.mark, f"{subject.name}: 'ignore_case' needs a predicate beside it")
         return None

@@ -1,0 +1,154 @@
+"""YAML 1.2 core scalars, places, duplicate keys and the environment."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from router.config.yaml_nodes import (
+    Block,
+    Listing,
+    Node,
+    Problems,
+    Scalar,
+    parse,
+    plain_value,
+    to_plain,
+    walk,
+)
+
+
+def read(text: str, **environ: str) -> tuple[Node | None, list[str]]:
+    problems = Problems()
+    return parse(text, "f.yaml", environ, problems), problems.lines
+
+
+def plain(text: str, **environ: str) -> object:
+    node, problems = read(text, **environ)
+    assert not problems
+    assert node is not None
+    return to_plain(node)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0104", "0104"),  # PyYAML's own schema: 68
+        ("-007", "-007"),
+        ("104", 104),
+        ("+5", 5),
+        ("0", 0),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),  # PyYAML's own schema: 90
+        ("NO", "NO"),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("true", True),
+        ("FALSE", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("1.5", 1.5),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("1.2.840", "1.2.840"),
+        ("2026-01-31", "2026-01-31"),
+        ("9" * 30, "9" * 30),
+        ("-.inf", -math.inf),
+        ("CT", "CT"),
+    ],
+)
+def test_scalars(text: str, value: object) -> None:
+    assert plain_value(text) == value
+    assert type(plain_value(text)) is type(value)
+
+
+def test_quoted_is_text_and_the_written_form_is_kept() -> None:
+    node, _ = read("a: '104'\nb: 1.10")
+    assert isinstance(node, Block)
+    quoted, number = node.get("a"), node.get("b")
+    assert isinstance(quoted, Scalar) and isinstance(number, Scalar)
+    assert quoted.value == "104"
+    assert (number.value, number.text) == (1.1, "1.10")
+
+
+def test_places_count_from_one() -> None:
+    node, _ = read("a:\n  - x\n  - {b: 1}\n")
+    assert node is not None
+    assert str(walk(node, ("a", 1, "b")).mark) == "f.yaml:3:9"
+    assert isinstance(walk(node, ("a",)), Listing)
+    assert str(walk(node, ("a", 7, "b")).mark) == "f.yaml:2:3", "the deepest that is there"
+
+
+def test_a_key_twice_is_an_error() -> None:
+    _, problems = read("a: 1\nb: 2\na: 3")
+    assert problems == ["f.yaml:3:1: key 'a' stands here a second time (first in line 1)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: [1", "this is not YAML"),
+        ("a: b: c", "this is not YAML"),
+        ("a: \x00", "this is not YAML"),
+        ("a: 1\n---\nb: 2", "this is not YAML"),
+        ("a: *nowhere", "this is not YAML"),
+        ("? [a]\n: 1", "a key must be a plain name"),
+        ("a: !!python/object:os.system x", "mean nothing here"),
+        ("a: !!int 3", "!!int mean nothing here"),
+        ("- &a [*a]", "leads back to itself"),
+        ("[" * 5000, "this is n"),
+    ],
+)
+def test_what_cannot_be_meant(text: str, sentence: str) -> None:
+    _, problems = read(text)
+    assert len(problems) == 1 and sentence in problems[0]
+    assert problems[0].startswith("f.yaml")
+
+
+def test_aliases_of_aliases_end() -> None:
+    laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(ord(c) + 1)}: &{chr(ord(c) + 1)} [{','.join(['*' + c] * 10)}]\n" for c in "abcdefgh"
+    )
+    _, problems = read(laughs)
+    assert any("too many values" in line for line in problems)
+
+
+def test_environment() -> None:
+    assert plain("a: ${X}", X="5") == {"a": 5}
+    assert plain("a: '${X}'", X="5") == {"a": "5"}
+    assert plain("a: ${X:-7}") == {"a": 7}
+    assert plain("a: ${X:-7}", X="") == {"a": 7}
+    assert plain("a: ${X}", X="") == {"a": None}
+    assert plain("a: http://${H:-localhost}:${P}/", P="80") == {"a": "http://localhost:80/"}
+    assert plain("a: $${X}") == {"a": "${X}"}
+    assert plain("a: ^x$") == {"a": "^x$"}
+    assert plain("${X}: 1") == {"${X}": 1}, "not in keys"
+
+
+def test_environment_values_are_values_not_yaml() -> None:
+    assert plain("a: ${X}", X="[1, 2]\nb: 3") == {"a": "[1, 2]\nb: 3"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: ${X}", "environment variable X is not set, and there is no default"),
+        ("a: ${1X}", "'${1X}' is no variable"),
+        ("a: ${}", "'${}' is no variable"),
+        ("a: ${X", "'${X' is no variable"),
+        ("a: ${X-5}", "'${X-5}' is no variable"),
+    ],
+)
+def test_environment_problems_have_a_place(text: str, sentence: str) -> None:
+    _, problems = read("\n" + text)
+    assert len(problems) == 1
+    assert problems[0].startswith("f.yaml:2:4: ") and sentence in problems[0]
+
+
+def test_nothing_in_a_file() -> None:
+    assert read("")[0] is None
+    assert read("# only words")[0] is None
