@@ -2,7 +2,6 @@
 PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-export PYTHONWARNINGS ?= default
 .PHONY: setup run test lint types bench clean check
 .DEFAULT_GOAL := help
 
