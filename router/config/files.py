@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from router.config import schema
 from router.config.orthanc_keys import in_our_keys
-from router.config.settings import FolderDestination, Settings
+from router.config.settings import FolderDestination, Operation, Settings
 from router.config.yaml_nodes import (
     Block,
     Listing,
@@ -60,6 +60,9 @@ def load_all(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, R
         unmatched=settings.unmatched,
         environ=environ,
         problems=problems,
+        closed=[
+            name for name, modality in settings.modalities.items() if Operation.STORE not in modality.send
+        ],
     )
     problems.raise_any()
     return settings, rule_set
@@ -216,6 +219,10 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
         problems.add(
             mark, f"unmatched: {settings.unmatched!r} is neither hold nor drop nor a destination{hint}"
         )
+    named = settings.modalities.get(settings.unmatched)
+    if named is not None and Operation.STORE not in named.send:
+        mark = walk(tree, ("unmatched",)).mark
+        problems.add(mark, f"unmatched: {settings.unmatched!r} may not be sent to: its 'send' lacks store")
     labels: set[str] = set()
     for place, listener in enumerate(settings.listeners):
         if listener.label in labels and listener.label != "0":

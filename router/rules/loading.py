@@ -64,9 +64,13 @@ def load_rules(
     unmatched: str,
     environ: Mapping[str, str],
     problems: Problems,
+    closed: Collection[str] = (),
 ) -> RuleSet:
-    """As :func:`load`, with the problems added to a list that others add to as well."""
-    loader = _Loader(base, destination_names, environ, problems)
+    """As :func:`load`, with the problems added to a list that others add to as well.
+
+    ``closed`` are destinations that exist and must not be sent to: their ``send`` lacks store.
+    """
+    loader = _Loader(base, destination_names, closed, environ, problems)
     for entry in entries:
         loader.entry(from_plain(entry, Mark(file="configuration")))
     return RuleSet(rules=tuple(loader.rules), asked=frozenset(loader.paths), unmatched=unmatched)
@@ -76,10 +80,16 @@ class _Loader:
     """One loading of everything."""
 
     def __init__(
-        self, base: Path, destination_names: Collection[str], environ: Mapping[str, str], problems: Problems
+        self,
+        base: Path,
+        destination_names: Collection[str],
+        closed: Collection[str],
+        environ: Mapping[str, str],
+        problems: Problems,
     ) -> None:
         self._base = base
         self._names = destination_names
+        self._closed = closed
         self._environ = environ
         self._problems = problems
         self._files: set[Path] = set()
@@ -190,6 +200,8 @@ class _Loader:
             elif item.text not in self._names:
                 hint = suggestion(item.text, self._names)
                 self._problems.add(item.mark, f"unknown destination {item.text!r}{hint}")
+            elif item.text in self._closed:
+                self._problems.add(item.mark, f"{item.text!r} may not be sent to: its 'send' lacks store")
             else:
                 names[item.text] = None
         return tuple(names)

@@ -196,3 +196,17 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         config.load(path, {})
     with pytest.raises(FileNotFoundError):
         config.load(tmp_path / "none.yaml", {})
+
+
+def test_a_modality_that_must_not_be_sent_to_is_no_destination(tmp_path: Path) -> None:
+    path = tmp_path / "router.yaml"
+    path.write_text(
+        "modalities:\n  ct: {AET: CT, Host: h, Port: 1, AllowStore: false}\n"
+        "rules: [{rule: a, send: ct}]\nunmatched: ct\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        config.load_all(path, {})
+    assert [line.removeprefix(f"{tmp_path}/") for line in caught.value.problems] == [
+        "router.yaml:3:25: 'ct' may not be sent to: its 'send' lacks store",
+        "router.yaml:4:12: unmatched: 'ct' may not be sent to: its 'send' lacks store",
+    ]
