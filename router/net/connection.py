@@ -20,7 +20,13 @@ from collections.abc import Callable
 
 from router.dicom.association import Association
 from router.dicom.events import Aborted, CommandReceived, ConnectionClosed, DataReceived, Event
-from router.errors import AssociationLost, AssociationTimeout, RemoteProtocolError, RouterError
+from router.errors import (
+    AssociationAborted,
+    AssociationLost,
+    AssociationTimeout,
+    RemoteProtocolError,
+    RouterError,
+)
 from router.model import Buffer
 
 CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
@@ -208,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
                 is_worth_waking |= not event.command.has_data_set
             elif isinstance(event, Aborted):
                 self._fail(
-                    AssociationLost(f"the peer aborted (source {event.source}, reason {event.reason})")
+                    AssociationAborted(f"the peer aborted (source {event.source}, reason {event.reason})")
                 )
                 continue
             elif isinstance(event, ConnectionClosed):

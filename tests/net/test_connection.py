@@ -130,7 +130,7 @@ async def test_an_abort_reaches_the_other_side_as_loss() -> None:
         connection = await connect(port)
         connection.abort()
         await port.wait_idle()
-    assert scp.ended == ["AssociationLost"]
+    assert scp.ended == ["AssociationAborted"]
 
 
 async def test_a_connection_that_dies_is_a_loss_and_leaves_no_task() -> None:
