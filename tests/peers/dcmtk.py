@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -47,7 +48,13 @@ class StoreScp:
 def _send(program: str, port: int, paths: Sequence[Path], options: Sequence[str]) -> str:
     command = [require(program), *options, "127.0.0.1", str(port), *map(str, paths)]
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=_SEND_S, check=False
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_SEND_S,
+        check=False,
+        env={**os.environ, "TCP_NODELAY": "1"},  # otherwise 44 ms for each instance, and minutes for a series
     )
     return done.stdout + done.stderr
 

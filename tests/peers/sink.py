@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.process import CHECKOUT, Program
+from tests.corpus import Part10, read_part10
 from tests.peers import PATIENCE_S, ProgramError, wait_until
 
 
@@ -30,13 +31,16 @@ class Line:
 class Sink:
     """A running ``dicom-router sink``."""
 
-    def __init__(self, directory: Path, *options: str, port: int = 0) -> None:
+    def __init__(self, directory: Path, *options: str, port: int = 0, keep: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory / "stored"
         self.log = directory / "sink.jsonl"
         ready = directory / "sink.ready"
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "router", "sink", "--port", str(port), "--ready-file", str(ready)]
         command += ["--log", str(self.log), *options]
+        if keep:
+            command += ["--directory", str(self.directory)]
         self._program = Program(command, log=directory / "sink.stderr", directory=CHECKOUT)
         self._program.wait_until(ready.exists, PATIENCE_S, "the sink is ready")
         self.port = int(json.loads(ready.read_text())["dicom"][0])
@@ -52,6 +56,10 @@ class Sink:
             row = json.loads(text)
             found.append(Line(**{name: row[name] for name in names}))
         return found
+
+    def files(self) -> list[Part10]:
+        """Everything it has stored, where it was told to keep it."""
+        return [read_part10(path) for path in sorted(self.directory.glob("*.dcm"))]
 
     def data_sets(self) -> Counter[tuple[str, str]]:
         """How often each SOP Instance UID arrived with which SHA-256 of the data set, and was taken."""
