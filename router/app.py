@@ -19,6 +19,7 @@ from pathlib import Path
 import anyio
 import msgspec
 from anyio import to_thread
+from anyio.abc import TaskStatus
 
 from router import __version__, config
 from router.admin import Admin, describe_destination
@@ -136,7 +137,7 @@ class Gateway:
         ]
         self._bind(http, listeners)
         async with anyio.create_task_group() as parts:
-            parts.start_soon(self._watch_signals, parts.cancel_scope)
+            await parts.start(self._watch_signals, parts.cancel_scope)
             parts.start_soon(lanes.run)
             parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry)
             parts.start_soon(self._keep_gauges, spool)
@@ -207,8 +208,11 @@ class Gateway:
                 await listener.wait_idle()
         await lanes.drain(max(deadline - self._clock.monotonic(), 0.0))
 
-    async def _watch_signals(self, scope: anyio.CancelScope) -> None:
+    async def _watch_signals(
+        self, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()  # before anybody is told that we are ready
             async for number in signals:
                 if number == signal.SIGHUP:
                     await self.reload()

@@ -56,6 +56,8 @@ class Client:
             raise Unreachable(
                 f"no gateway answers at {self._url} ({because}): is it running? Name another with --url HTTP."
             ) from error
+        finally:
+            self._connection.close()  # the next request opens it again
         if response.status != 200:
             raise self._refusal(response.status, content)
         try:
