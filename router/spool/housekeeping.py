@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,6 +73,7 @@ class Housekeeper:
         self._unclean: set[tuple[int, int]] = (
             set()
         )  # number and generation of segments whose remaining records cannot be copied: damaged
+        self._turn = threading.Lock()
         self._bell = threading.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="spool-housekeeper", daemon=True)
@@ -107,9 +109,14 @@ class Housekeeper:
                 steps += [self.check_space, self.expire, self.prune, self.clean]
             for step in steps:
                 try:
-                    step()
+                    self.perform(step)
                 except (OSError, RouterError, apsw.Error):
                     continue  # the next tick tries again; what an append suffers, its caller is told
+
+    def perform(self, step: Callable[[], None]) -> None:
+        """Carry out one of the steps below, in any thread but the event loop's."""
+        with self._turn:
+            step()
 
     # Steps; each may raise OSError, RouterError or apsw.Error
 
@@ -125,7 +132,8 @@ class Housekeeper:
         is moved and synced here, and then the writer takes a moment for the rest.
         """
         if self._writer.wal_pages > CHECKPOINT_PAGES:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            with suppress(apsw.BusyError):  # the writer is at it itself
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._writer.finish_checkpoint()
 
     def delete_doomed(self) -> None:

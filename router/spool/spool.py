@@ -21,14 +21,13 @@ import xxhash
 
 from router.clock import Clock
 from router.config.settings import SpoolSettings
-from router.errors import CorruptRecord, StorageError
+from router.errors import StorageError
 from router.model import (
     Arrival,
     Buffer,
     Delivery,
     DeliveryState,
     Instance,
-    InstanceState,
     Outcome,
     Routed,
 )
@@ -39,8 +38,7 @@ from router.spool.handover import Handover
 from router.spool.housekeeping import Housekeeper
 from router.spool.large import LargeObject, LargeSeam
 from router.spool.ledger import Ledger
-from router.spool.questions import Questions
-from router.spool.reader import OpenFiles, Reader, check_size, damaged
+from router.spool.objects import Objects
 from router.spool.record import encode_arrival, header_bytes
 from router.spool.scan import refuse_lost_ledger
 from router.spool.schema import LARGE, ORDINALS
@@ -52,7 +50,7 @@ from router.spool.writer import Item, Writer
 T = TypeVar("T")
 
 
-class Spool(Questions):
+class Spool(Objects):
     """The store and queue of one gateway. All instants are wall time (``Clock.now()``)."""
 
     def __init__(
@@ -69,19 +67,17 @@ class Spool(Questions):
         self._files = files
         self._lock = lock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open_files = OpenFiles(directory / "segments", directory / "large")
-        self._reader = Reader(self._open_files)
-        self._ledger = Ledger(directory, uuid.uuid4().hex, retention_s)
+        self._ledger = Ledger(directory, uuid.uuid4().hex, retention_s)  # makes the tables
         super().__init__(directory)
-        self._segments = Segments(
+        self.segments = Segments(
             directory / "segments",
             settings.segment_bytes,
             settings.spare_segments,
             files,
             self._open_files.forget,
         )
-        self._writer = Writer(self._ledger, self._segments, files, clock)
-        self._housekeeper = Housekeeper(
+        self._writer = Writer(self._ledger, self.segments, files, clock)
+        self.housekeeper = Housekeeper(
             directory=directory,
             settings=settings,
             clock=clock,
@@ -92,9 +88,9 @@ class Spool(Questions):
             on_expired=self._wake_from_thread,
         )
         self._writer.on_batch = self._batch_done
-        self._writer.on_disk_error = self._housekeeper.on_disk_error
+        self._writer.on_disk_error = self.housekeeper.on_disk_error
         self._writer.on_large_released = self._large_released
-        self._writer.on_chores = self._housekeeper.ring
+        self._writer.on_chores = self.housekeeper.ring
         self._handover = Handover(self._read_unrouted)
         self._gates = Gates(self.next_due, clock)
         self._last_key = 0
@@ -141,20 +137,19 @@ class Spool(Questions):
         self._ledger.commit()
         live = queries.live_by_segment(connection)
         self._large_count, self._large_bytes = live.pop(LARGE, (0, 0))
-        self._segments.load(live)
+        self.segments.load(live)
         large.remove_strangers(self._directory / "large", lambda key: queries.is_live_large(connection, key))
         self._last_key = queries.last_key(connection)
-        self._housekeeper.check_space()
+        self.housekeeper.check_space()
 
     def close(self) -> None:
         """Close files and ledger; ``running`` does it by itself."""
         if self._lock < 0:
             return
-        if self._segments.current is not None:
-            self._segments.close_current()
-        self._open_files.close()
+        if self.segments.current is not None:
+            self.segments.close_current()
         super().close()
-        self._housekeeper.close()
+        self.housekeeper.close()
         self._ledger.connection.close()
         os.close(self._lock)
         self._lock = -1
@@ -164,12 +159,12 @@ class Spool(Questions):
         """Run the writer. On leaving, everything that waits is written first, then the spool is closed."""
         self._loop = asyncio.get_running_loop()
         self._writer.start()
-        self._housekeeper.start()
+        self.housekeeper.start()
         try:
             yield
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._housekeeper.stop)
+                await anyio.to_thread.run_sync(self.housekeeper.stop)
                 await anyio.to_thread.run_sync(self._writer.stop)
             self.close()
 
@@ -178,7 +173,7 @@ class Spool(Questions):
     @property
     def is_accepting(self) -> bool:
         """False while the disk is nearly full: answer A700 without even asking."""
-        return self._housekeeper.is_accepting
+        return self.housekeeper.is_accepting
 
     async def append(self, arrival: Arrival, parts: Sequence[Buffer], data_set_offset: int) -> Instance:
         """Store a whole Part 10 object (``parts``, file meta first); it is durable when this returns.
@@ -192,7 +187,7 @@ class Spool(Questions):
             digest.update(part)
             length += len(part)
         encoded = encode_arrival(arrival)
-        if header_bytes(encoded) + length > self._segments.capacity_bytes:
+        if header_bytes(encoded) + length > self.segments.capacity_bytes:
             return await self._append_large(arrival, parts, data_set_offset)
         waiter: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         self._writer.submit(
@@ -221,7 +216,7 @@ class Spool(Questions):
                 files=self._files,
                 next_key=self._next_key,
                 check_room=self._check_room,
-                on_disk_error=self._housekeeper.on_disk_error,
+                on_disk_error=self.housekeeper.on_disk_error,
                 name_in_ledger=self._name_large,
             ),
         )
@@ -252,7 +247,7 @@ class Spool(Questions):
         return self._last_key
 
     def _check_room(self) -> None:
-        if not self._housekeeper.is_accepting:
+        if not self.housekeeper.is_accepting:
             raise StorageError("the disk is nearly full", out_of_resources=True)
 
     # The queue
@@ -337,63 +332,6 @@ class Spool(Questions):
         )
         return count
 
-    # Reading objects
-
-    async def read(self, instance: Instance, buffers: Sequence[memoryview]) -> None:
-        """Fill ``buffers``, in order, with the whole Part 10 object (their sizes add up to its length).
-
-        ``CorruptRecord`` if the bytes are not what arrived: then the instance is marked corrupt and its open
-        deliveries are dead. ``StorageError`` if the disk fails.
-        """
-        check_size(instance, buffers)
-        try:
-            if self._reader.read_now(instance, buffers):
-                return
-        except OSError as error:
-            raise storage_error(error, "the spool could not be read") from error
-        await self._read(instance, lambda found: self._reader.read(found, buffers))
-
-    async def read_head(self, instance: Instance, limit: int) -> bytes:
-        """The first ``limit`` bytes of the data set, not checked against the hash."""
-        head = bytearray(min(limit, instance.size_bytes))
-        await self.read_range(instance, instance.place.data_set_offset, [memoryview(head)])
-        return bytes(head)
-
-    async def read_range(self, instance: Instance, offset: int, buffers: Sequence[memoryview]) -> None:
-        """Fill ``buffers`` from ``offset`` of the object, unchecked: for streaming after ``verify``."""
-        try:
-            if self._reader.read_part(instance, offset, buffers, wait=False):
-                return
-        except OSError as error:
-            raise storage_error(error, "the spool could not be read") from error
-        await self._read(
-            instance, lambda found: bool(self._reader.read_part(found, offset, buffers, wait=True))
-        )
-
-    async def verify(self, instance: Instance) -> None:
-        """Read the whole object with bounded memory and check its hash; raises as ``read`` does."""
-        await self._read(instance, self._reader.verify)
-
-    async def _read(self, instance: Instance, attempt: Callable[[Instance], bool]) -> None:
-        """Read in a thread; where that fails, once more if the object has been moved meanwhile."""
-        while not await self._try_read(attempt, instance):
-            found = await self._look_up(instance.key)
-            if found is None or found.state is InstanceState.RELEASED:
-                raise CorruptRecord(f"instance {instance.key} is released")
-            if found.place == instance.place:
-                await self._mark_corrupt(instance)
-                raise damaged(instance)
-            instance = found
-
-    async def _try_read(self, attempt: Callable[[Instance], bool], instance: Instance) -> bool:
-        try:
-            return await anyio.to_thread.run_sync(attempt, instance)
-        except OSError as error:
-            raise storage_error(error, "the spool could not be read") from error
-
-    async def _look_up(self, key: int) -> Instance | None:
-        return await self._query(lambda connection: queries.instance(connection, key))
-
     async def _mark_corrupt(self, instance: Instance) -> None:
         place, now = instance.place, self._clock.now()
         await self._change(lambda ledger: ledger.mark_corrupt(instance.key, place.segment, place.offset, now))
@@ -403,11 +341,11 @@ class Spool(Questions):
     async def stats(self) -> SpoolStats:
         """How full the spool is."""
         unrouted = await self._query(queries.count_unrouted)
-        segments = self._segments
+        segments = self.segments
         return SpoolStats(
             bytes_used=segments.count * segments.segment_bytes + self._large_bytes,
             bytes_live=segments.live_bytes + self._large_bytes,
-            free_bytes=self._housekeeper.free_bytes,
+            free_bytes=self.housekeeper.free_bytes,
             segments=segments.count,
             large_objects=self._large_count,
             unrouted=unrouted,
@@ -452,8 +390,8 @@ class Spool(Questions):
 
     def _large_released(self, key: int, length: int) -> None:
         """In the writer's thread."""
-        self._housekeeper.doomed.append(key)
-        self._housekeeper.ring()
+        self.housekeeper.doomed.append(key)
+        self.housekeeper.ring()
         self._call(self._forget_large, length)
 
     def _forget_large(self, length: int) -> None:
