@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ def serve(
 
     Example: [bold]dicom-router serve -c /etc/dicom-router/router.yaml[/bold]
     """
+    _import_lean()
     import anyio
 
     from router import logs
@@ -45,6 +47,16 @@ def serve(
     except Exception:  # a part died of a defect: say all that is known, and let a supervisor restart us
         logs.get_logger("app").exception("the gateway died")
         raise typer.Exit(FAILED) from None
+
+
+def _import_lean() -> None:
+    """Import pydicom without numpy, and before all else: 20 MB less at the peak, and a quicker start.
+
+    No pixel is decoded in this process. pydicom takes numpy where it is installed (None in ``sys.modules``
+    makes an import fail), and its dictionaries need much for a moment, which later imports then use again.
+    """
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
+    import pydicom  # noqa: F401
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
