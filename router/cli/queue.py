@@ -22,8 +22,9 @@ from router.cli.common import (
 from router.model import DeliveryState
 
 if TYPE_CHECKING:
+    from router.cli.client import Client
     from router.model import QueueDepth
-    from router.views import DeliveryView
+    from router.views import DeliveryView, QueuePage
 
 STYLES = {
     DeliveryState.DELIVERED: "green",
@@ -31,6 +32,7 @@ STYLES = {
     DeliveryState.HELD: "yellow",
     DeliveryState.ACTIVE: "cyan",
 }
+UNFINISHED = (DeliveryState.DEAD, DeliveryState.HELD, DeliveryState.ACTIVE, DeliveryState.PENDING)
 
 
 def build() -> typer.Typer:
@@ -50,7 +52,7 @@ def ls(
     url: UrlOption = DEFAULT_URL,
     as_json: JsonOption = False,
 ) -> None:
-    """List deliveries, with totals.
+    """List what waits, is held or is dead, with totals; with --state anything else, too.
 
     Example: [bold]dicom-router queue ls --state dead --destination pacs[/bold]
     """
@@ -59,9 +61,13 @@ def ls(
     from router.views import QueuePage
 
     try:
-        page = Client(url).get(
-            QueuePage, "queue", destination=destination, state=state, limit=limit, after=after
-        )
+        client = Client(url)
+        if state is None and after is None:
+            page = _unfinished(client, destination, limit)
+        else:
+            page = client.get(
+                QueuePage, "queue", destination=destination, state=state, limit=limit, after=after
+            )
     except RouterError as error:
         fail(str(error))
     if as_json:
@@ -71,7 +77,25 @@ def ls(
     if page.deliveries:
         out.print(_listing(page.deliveries))
     if page.next_after is not None:
-        out.print(f"There are more: --after {page.next_after}", style="dim")
+        state_option = f"--state {state} " if state is not None else ""
+        out.print(f"There are more: {state_option}--after {page.next_after}", style="dim")
+    elif sum(depth.count for depth in page.totals) > len(page.deliveries) == limit:
+        out.print("There are more: choose with --state and --destination, or raise --limit.", style="dim")
+
+
+def _unfinished(client: Client, destination: str | None, limit: int) -> QueuePage:
+    """What is not over yet, what needs somebody first."""
+    from router.views import QueuePage
+
+    found: list[DeliveryView] = []
+    totals: tuple[QueueDepth, ...] = ()
+    for state in UNFINISHED:
+        page = client.get(
+            QueuePage, "queue", destination=destination, state=state, limit=max(limit - len(found), 1)
+        )
+        found += page.deliveries
+        totals = page.totals
+    return QueuePage(deliveries=tuple(found[:limit]), next_after=None, totals=totals)
 
 
 def show(
