@@ -83,28 +83,31 @@ class ListeningPort:
     async def serve(self) -> None:
         """Accept associations until cancelled; then abort those that are open."""
         loop = asyncio.get_running_loop()
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            for sock in self._sockets:
-                server = await loop.create_server(
-                    self._new, sock=sock, backlog=BACKLOG, ssl=self._tls, start_serving=False
-                )
-                self._servers.append(server)
-                await server.start_serving()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self.stop_accepting()
-                for connection in list(self._open):
-                    connection.abort()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                try:
+                    for sock in self._sockets:
+                        server = await loop.create_server(
+                            self._new, sock=sock, backlog=BACKLOG, ssl=self._tls, start_serving=False
+                        )
+                        self._servers.append(server)
+                        await server.start_serving()
+                    await loop.create_future()
+                finally:
+                    self._tasks = None
+                    self.stop_accepting()
+                    for connection in list(self._open):
+                        connection.abort()
+        finally:
+            self.stop_accepting()
 
     def stop_accepting(self) -> None:
         """Close the port; open associations go on."""
         for server in self._servers:
             server.close()
-        if not self._servers:
-            for sock in self._sockets:
-                sock.close()
+        for sock in self._sockets:
+            sock.close()
 
     async def wait_idle(self) -> None:
         """Return when no association is open any more."""
@@ -126,8 +129,10 @@ class ListeningPort:
         return Connection(association, listener=self._settings.label, on_made=self._start)
 
     def _start(self, connection: Connection) -> None:
-        assert self._tasks is not None  # noqa: S101 - set before the server starts
-        self._tasks.start_soon(self._run, connection)
+        if self._tasks is None:  # accepted while the port was being closed
+            connection.abort()
+        else:
+            self._tasks.start_soon(self._run, connection)
 
     async def _run(self, connection: Connection) -> None:
         """One association from its first byte to the closed socket."""
