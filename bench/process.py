@@ -51,6 +51,11 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         time.sleep(_POLL_S)
 
 
+def pause_until(moment: float) -> None:
+    """Sleep until this instant of the monotonic clock; not at all where it has passed."""
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
 def is_accepting(port: int) -> bool:
     """Whether something accepts connections on this loopback port."""
     try:

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import pytest
 
-from bench.process import ProgramError, free_port, is_accepting, wait_until as _wait_until
+from bench.process import ProgramError, free_port, is_accepting, pause_until, wait_until as _wait_until
 
-__all__ = ["ProgramError", "free_port", "is_accepting", "require", "unavailable", "wait_until"]
+__all__ = ["ProgramError", "free_port", "is_accepting", "pause_until", "require", "unavailable", "wait_until"]
 
 PATIENCE_S = 30.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -120,11 +119,6 @@ def store_files(port: int, files: Sequence[Part10]) -> list[int | None]:
                         else None
                     )
     return statuses
-
-
-def pace(started_at: float, number: int, per_second: float) -> None:
-    """Wait for the moment at which the instance with this number is due."""
-    time.sleep(max(0.0, started_at + number / per_second - time.monotonic()))
 
 
 def closes_or_aborts(sock: socket.socket, timeout_s: float = 10.0) -> bytes:

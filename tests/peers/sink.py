@@ -35,6 +35,8 @@ class Sink:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory / "stored"
         self.log = directory / "sink.jsonl"
+        self._lines: list[Line] = []
+        self._read_to = 0
         ready = directory / "sink.ready"
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "router", "sink", "--port", str(port), "--ready-file", str(ready)]
@@ -47,15 +49,15 @@ class Sink:
 
     def lines(self) -> list[Line]:
         """What has arrived so far, in order."""
-        if not self.log.exists():
-            return []
-        whole, _, _ = self.log.read_text(encoding="utf-8").rpartition("\n")
-        names = Line.__dataclass_fields__.keys()
-        found = []
-        for text in whole.splitlines():
-            row = json.loads(text)
-            found.append(Line(**{name: row[name] for name in names}))
-        return found
+        if self.log.exists():
+            with self.log.open(encoding="utf-8") as log:
+                log.seek(self._read_to)
+                whole, newline, _ = log.read().rpartition("\n")
+            self._read_to += len((whole + newline).encode())
+            names = Line.__dataclass_fields__.keys()
+            rows = map(json.loads, whole.splitlines())
+            self._lines += [Line(**{name: row[name] for name in names}) for row in rows]
+        return list(self._lines)
 
     def files(self) -> list[Part10]:
         """Everything it has stored, where it was told to keep it."""

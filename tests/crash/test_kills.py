@@ -1,0 +1,17 @@
+"""A dozen kills under load. ``python -m tests.crash.kills --runs 200`` is the long run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.kills import kill_repeatedly
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_every_acknowledged_instance_survives_kills(tmp_path: Path) -> None:
+    report = kill_repeatedly(tmp_path, 12)
+    print(report)
+    assert report.is_good, f"{report}\n{report.lost[:5]} {report.damaged[:5]}"
