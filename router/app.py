@@ -26,7 +26,7 @@ from router.admin import Admin, describe_destination
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.clock import Clock, SystemClock
-from router.config.settings import Settings
+from router.config.settings import Operation, Settings
 from router.config.yaml_nodes import Problems
 from router.deliver.lane import Lanes
 from router.errors import ConfigurationError, RouterError, StorageError
@@ -201,11 +201,10 @@ class Gateway:
             at_most_s=self._settings.drain,
         )
         deadline = self._clock.monotonic() + self._settings.drain
-        for listener in listeners:
-            listener.stop_accepting()
         with anyio.move_on_after(self._settings.drain):
-            for listener in listeners:
-                await listener.wait_idle()
+            async with anyio.create_task_group() as draining:
+                for listener in listeners:
+                    draining.start_soon(listener.drain)
         await lanes.drain(max(deadline - self._clock.monotonic(), 0.0))
 
     async def _watch_signals(
@@ -250,6 +249,7 @@ class Gateway:
             unmatched=self._settings.unmatched,
             environ=self._environ,
             problems=problems,
+            closed=[name for name, m in self._settings.modalities.items() if Operation.STORE not in m.send],
         )
         problems.raise_any()
         return fresh, rule_set

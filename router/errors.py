@@ -39,7 +39,7 @@ class AssociationError(RouterError):
 
 
 class ConnectFailed(AssociationError):
-    """No transport connection: refused, unreachable, unknown host, no answer in time, TLS handshake failed."""
+    """No transport connection: refused, unreachable, unknown host, no answer in time, TLS failed."""
 
 
 class AssociationRejected(AssociationError):

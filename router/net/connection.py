@@ -69,6 +69,7 @@ class Connection(asyncio.BufferedProtocol):
         self._filled = 0
         self._chunk_bytes = FIRST_CHUNK_BYTES
         self._timer: asyncio.TimerHandle | None = None
+        self._active_at = self._loop.time()
 
     # ---- what the owner calls
 
@@ -97,6 +98,7 @@ class Connection(asyncio.BufferedProtocol):
         """Write what the association has to send; wait while the transport's buffer is over its mark."""
         pieces = self.association.data_to_send()
         if pieces:
+            self._active_at = self._loop.time()
             await self._write(pieces)
         self._rearm()
         if self.association.is_closed:
@@ -106,6 +108,12 @@ class Connection(asyncio.BufferedProtocol):
     def is_closed(self) -> bool:
         """Nothing more can be read or written."""
         return self._is_lost or self.association.is_closed or self._failure is not None
+
+    def idle_s(self) -> float:
+        """For how long nothing has been under way: no message half here, none unanswered. 0 while one is."""
+        if self._reader is None or self._events or self.association.is_mid_message:
+            return 0.0
+        return self._loop.time() - self._active_at
 
     def abort(self) -> None:
         """Abort the association (A-ABORT where it can still be said) and drop the connection."""
@@ -156,8 +164,9 @@ class Connection(asyncio.BufferedProtocol):
         start = self._filled
         end = start + nbytes
         association = self.association
+        now = self._active_at = self._loop.time()
         try:
-            events = association.receive_data(self._chunk[start:end], self._loop.time())
+            events = association.receive_data(self._chunk[start:end], now)
         except RemoteProtocolError as error:
             self._fail(error)
             self._write_now(association.data_to_send())

@@ -23,6 +23,7 @@ from router.net.connection import Connection
 
 BACKLOG = 1024  # connections the kernel keeps for us while the loop is busy
 CLOSE_GRACE_S = 5.0  # for the peer to take our last bytes and close (ARTIM, PS3.8 §9.1.5)
+DRAIN_IDLE_S = 1.0  # a sender that asks nothing for so long is not kept waiting for
 _REJECTED_TRANSIENT = 2
 _PRESENTATION_RELATED = 3
 _LOCAL_LIMIT_EXCEEDED = 2
@@ -108,6 +109,17 @@ class ListeningPort:
             server.close()
         for sock in self._sockets:
             sock.close()
+
+    async def drain(self) -> None:
+        """Take nobody new, let messages under way end, drop who asks nothing; return when all are gone."""
+        self.stop_accepting()
+        while self._open:
+            for connection in list(self._open):
+                if connection.idle_s() >= DRAIN_IDLE_S:
+                    connection.abort()
+            self._emptied.clear()
+            with anyio.move_on_after(DRAIN_IDLE_S / 4):
+                await self._emptied.wait()
 
     async def wait_idle(self) -> None:
         """Return when no association is open any more."""

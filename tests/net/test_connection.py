@@ -263,3 +263,24 @@ async def test_stop_accepting_lets_open_associations_finish() -> None:
         await release(connection)
         await port.wait_idle()
     assert scp.stored == [b"late but whole"]
+
+
+async def test_draining_drops_who_asks_nothing_and_waits_for_who_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("router.net.listener.DRAIN_IDLE_S", 0.05)
+    scp = Scp()
+    async with listening(scp) as port:
+        silent, busy = await connect(port), await connect(port)
+        framed, _ = frame_data_set(3, 100_000, 16384)
+        await send_store(busy, 3, store_rq(1, CT, "1.2.3"), [framed[:50_000]])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(port.drain)
+            with pytest.raises(AssociationLost):
+                await silent.next_event()
+            busy.association.send_data(framed[50_000:])
+            await busy.flush()
+            response = await receive_response(busy, message_id=1, timeout_s=10)
+            assert response.status == Status.SUCCESS
+            await release(busy)
+    assert len(scp.stored) == 1
