@@ -15,6 +15,7 @@ IOV_MAX = 1024  # Linux: UIO_MAXIOV
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
 _ZEROS = bytes(1024 * 1024)
+_ZERO_STEP_BYTES = 4 * 1024 * 1024
 
 
 class Files:
@@ -73,9 +74,14 @@ def write_durably(files: Files, fd: int, buffers: Sequence[Buffer], offset: int)
 
 
 def fill_with_zeros(files: Files, fd: int, length: int) -> None:
-    """Write zeros, so that later writes change no metadata of the file system."""
+    """Write and sync zeros, so that later writes change no metadata of the file system.
+
+    In steps, because the appends' own syncs wait behind whatever is being flushed.
+    """
     for offset in range(0, length, len(_ZEROS)):
-        write_all(files, fd, [memoryview(_ZEROS)[: length - offset]], offset)
+        end = write_all(files, fd, [memoryview(_ZEROS)[: length - offset]], offset)
+        if end % _ZERO_STEP_BYTES == 0 or end == length:
+            files.fdatasync(fd)
 
 
 def sync_directory(directory: Path) -> None:

@@ -35,6 +35,7 @@ TICK_S = 1.0
 CLEAN_BYTES_PER_TICK = 16 * 1024 * 1024  # of live records copied forward: little beside what a disk can do
 CLEAN_IDLE_S = 10.0  # a segment that still empties by itself is left alone
 STEP_ROWS = 256
+PRUNE_STEPS = 16  # in a tick: 4,096 rows, more than ever arrive in that time
 RESUME_FACTOR = 1.1  # of the least free space: accept again only above it
 WAIT_S = 60.0  # for the writer to carry out one step
 
@@ -169,15 +170,22 @@ class Housekeeper:
                 return
 
     def prune(self) -> None:
-        """Forget history that is older than the settings say: one step in each tick, along the keys."""
+        """Forget history that is older than the settings say: a few steps in each tick, along the keys."""
+        for _ in range(PRUNE_STEPS):
+            if not self._prune_step():
+                return
+
+    def _prune_step(self) -> bool:
         before = self._clock.now() - self._settings.history
         oldest = self._connection.execute(
             "SELECT key FROM instances WHERE key > ? ORDER BY key LIMIT 1", (self._pruned_to,)
         ).get
         if not isinstance(oldest, int) or oldest >> 20 >= before * 1000:
             self._pruned_to = 0
-            return
-        self._pruned_to = self._change(lambda ledger: ledger.prune(self._pruned_to, before, STEP_ROWS)) or 0
+            return False
+        after = self._pruned_to
+        self._pruned_to = self._change(lambda ledger: ledger.prune(after, before, STEP_ROWS)) or 0
+        return self._pruned_to > 0
 
     def clean(self) -> None:
         """Copy the live records of a mostly dead segment forward, so that its space can be used again."""

@@ -262,7 +262,7 @@ class Ledger:
             f"WHERE d.state < 4 AND (v.state = {DELIVERED} OR d.lease_owner = v.owner)",
         )
         changes: list[Bindings] = [
-            (o.delivery_id, DELIVERY_CODE[o.state], o.reason.value, o.retry_at, int(o.counts), o.ended_at,
+            (o.delivery_id, DELIVERY_CODE[o.state], o.reason.value, _due_at(o), int(o.counts), o.ended_at,
              o.status, o.comment, owner)
             for o in outcomes
         ]  # fmt: skip
@@ -389,3 +389,10 @@ class Ledger:
         self._execute(f"DELETE FROM deliveries WHERE id IN ({deliveries})", (keys,))
         self._execute(f"DELETE FROM instances WHERE key IN {_IDS}", (keys,))
         return seen[-1][0]
+
+
+def _due_at(outcome: Outcome) -> float | None:
+    """When a delivery that is pending again is due; at once where the outcome does not say."""
+    if outcome.state is not DeliveryState.PENDING:
+        return None
+    return outcome.ended_at if outcome.retry_at is None else outcome.retry_at

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,8 @@ class Segments:
             else:
                 path.unlink()
         if not self._ready:
-            self.make_spare()
+            with suppress(OSError):  # a full disk must not keep what is stored from being delivered
+                self.make_spare()
 
     def make_spare(self) -> None:
         """Make an empty segment with its extents written. May raise ``OSError``."""
@@ -188,4 +190,5 @@ class Segments:
             self._ready.append(segment)
             return
         self._forget(segment.number)
-        segment.path.unlink(missing_ok=True)
+        with suppress(OSError):  # then it lies there until the spool is opened again
+            segment.path.unlink()

@@ -156,7 +156,10 @@ class Writer:
         """Do everything that waits."""
         while self._waiting:
             batch = self._gather()
-            self._write(batch)
+            try:
+                self._write(batch)
+            except Exception as error:  # the thread's outermost line: the callers are told, and it goes on
+                _fail_all(batch, error)
             self.on_batch(batch)
             if self._has_checkpoint:
                 self._checkpoint()
@@ -304,6 +307,12 @@ class Writer:
             if append.result is not None:
                 self.segments.release(append.result.place.segment, append.length, now)
                 append.result = None
+
+
+def _fail_all(items: Sequence[Item], error: Exception) -> None:
+    for item in items:
+        if item.error is None:
+            item.error = StorageError(f"the spool's writer: {error!r}", out_of_resources=False)
 
 
 def _row(append: Append) -> NewRow:
