@@ -7,6 +7,7 @@ All take a connection that may be read-only; none scans the history, except ``tr
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 import apsw
@@ -28,6 +29,7 @@ from router.spool.rows import INSTANCE_JSON, decode_decision, decode_instances, 
 from router.spool.schema import (
     ACTIVE,
     CORRUPT,
+    DELIVERED,
     DELIVERY_CODE,
     DELIVERY_STATES,
     KEY_MASK,
@@ -181,6 +183,22 @@ def list_deliveries(
         f"{source} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?", (*bindings, limit)
     )
     return [_record(row) for row in rows]
+
+
+def retryable(
+    connection: apsw.Connection, destination: str | None, state: DeliveryState | None
+) -> array[int]:
+    """Ids of the open deliveries that ``Ledger.retry`` would make due."""
+    where = f"state < {DELIVERED} AND state <> {ACTIVE}"
+    bindings: list[int | str] = []
+    if state is not None:
+        where += " AND state = ?"
+        bindings.append(DELIVERY_CODE[state])
+    if destination is not None:
+        where += " AND destination = (SELECT id FROM destinations WHERE name = ?)"
+        bindings.append(destination)
+    sql = f"SELECT id FROM deliveries INDEXED BY deliveries_open WHERE state < 4 AND {where}"
+    return array("q", (int(row[0]) for row in connection.execute(sql, bindings)))
 
 
 def show(connection: apsw.Connection, delivery_id: int) -> DeliveryRecord:

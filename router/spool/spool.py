@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +49,7 @@ from router.spool.work import Append, Change, resolve
 from router.spool.writer import Item, Writer
 
 T = TypeVar("T")
+RETRY_STEP = 1000  # deliveries made due in one transaction
 
 
 class Spool(Objects):
@@ -327,9 +329,18 @@ class Spool(Objects):
         The attempts count anew; for a dead one the age does, too.
         """
         now = self._clock.now()
-        count, _ = await self._change(
-            lambda ledger: ledger.retry(ids, destination, state, now), then=lambda r: self._gates.wake(r[1])
-        )
+        if ids is None:
+            ids = await self._query(lambda connection: queries.retryable(connection, destination, state))
+        count = 0
+        for start in range(
+            0, len(ids), RETRY_STEP
+        ):  # in steps, so that no append waits for all of a long queue
+            some = ids[start : start + RETRY_STEP]
+            done, _ = await self._change(
+                partial(Ledger.retry, ids=some, destination=destination, state=state, now=now),
+                then=lambda result: self._gates.wake(result[1]),
+            )
+            count += done
         return count
 
     async def _mark_corrupt(self, instance: Instance) -> None:

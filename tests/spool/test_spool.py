@@ -299,3 +299,18 @@ async def test_operators_lists(spool: Spool, clock: ManualClock) -> None:
     with pytest.raises(UnknownItem):
         await spool.show(1)
     assert await spool.trace("9.9") == []
+
+
+async def test_long_queue_is_retried_in_steps(
+    spool: Spool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.spool.spool.RETRY_STEP", 3)
+    instances = [await append(spool, n) for n in range(10)]
+    await spool.route([routed(i, "pacs", "archive") for i in instances], clock.now())
+    await spool.record(
+        [outcome(d, clock.now(), DeliveryState.DEAD, Reason.MAX_AGE) for d in await claim(spool, clock)]
+    )
+    assert await spool.retry(destination="pacs", state=DeliveryState.DEAD) == 10
+    assert await spool.retry(destination="pacs", state=DeliveryState.DEAD) == 0
+    assert await spool.retry() == 20
+    assert len(await claim(spool, clock, limit=50)) == 10
