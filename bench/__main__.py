@@ -27,7 +27,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default=",".join(plan.SIZES), help="of 40k,525k,50m")
     parser.add_argument("--servers", default="", help="of " + ",".join(SERVERS))
     parser.add_argument("--associations", default="", help="only these numbers of associations, as in 1,4")
-    parser.add_argument("--rounds", type=int, help="instead of 3, or 2 where quick")
+    parser.add_argument("--rounds", type=int, help="instead of 3, or 1 where quick")
     parser.add_argument("--seconds", type=float, help="of load in each cell")
     parser.add_argument("--no-extras", action="store_true", help="without 1 GB and the idle associations")
     parser.add_argument("--json", type=Path, help="write every figure of every round to this file")

@@ -105,7 +105,7 @@ def _run(
 
 
 def _load(cell: Cell, running: Running, sink: Sink | None, seconds: float) -> Measured:
-    warm = 32 if cell.size < 10_000_000 and cell.count is None else cell.associations
+    warm = 32 if cell.size < 10_000_000 and cell.mode is Mode.RECEIVE else cell.associations
     first, took, _ = _run(cell, running, sink, warm, 0)
     count = int(first.acknowledged / took * seconds)
     count = cell.count or max(2 * cell.associations, 10, min(count, _MOST_BYTES // cell.size))

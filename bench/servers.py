@@ -128,12 +128,22 @@ def _storescp(*options: str) -> Callable[[Path, int | None, int], Running]:
     return start
 
 
-def _pynetdicom(directory: Path, sink_port: int | None, associations: int) -> Running:
-    port = free_port()
-    stored = directory / "stored"
-    stored.mkdir()
-    command = [sys.executable, "-m", "bench.pynetdicom_scp", str(port), str(stored)]
-    return _up(Program(command, log=directory / "log", directory=CHECKOUT), port)
+def _pynetdicom(*command: str) -> Callable[[Path, int | None, int], Running]:
+    def start(directory: Path, sink_port: int | None, associations: int) -> Running:
+        port = free_port()
+        stored = directory / "stored"
+        stored.mkdir()
+        whole = [
+            sys.executable,
+            "-m",
+            *command,
+            str(port),
+            *(["-od"] if "-q" in command else []),
+            str(stored),
+        ]
+        return _up(Program(whole, log=directory / "log", directory=CHECKOUT), port)
+
+    return start
 
 
 def _bare(directory: Path, sink_port: int | None, associations: int) -> Running:
@@ -172,6 +182,19 @@ SERVERS = {
         ),
         Server(name="limit", label="bare write + sync", forwards=False, synced=True, start=_limit),
         Server(name="harness", label="harness alone", forwards=False, synced=False, start=_bare),
-        Server(name="pynetdicom", label="pynetdicom", forwards=False, synced=False, start=_pynetdicom),
+        Server(
+            name="pynetdicom",
+            label="pynetdicom storescp",
+            forwards=False,
+            synced=False,
+            start=_pynetdicom("pynetdicom", "storescp", "-q"),
+        ),
+        Server(
+            name="pynetdicom-raw",
+            label="pynetdicom, raw bytes",
+            forwards=False,
+            synced=False,
+            start=_pynetdicom("bench.pynetdicom_scp"),
+        ),
     )
 }
