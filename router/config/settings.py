@@ -117,7 +117,7 @@ class SpoolSettings:
     """The store on disk."""
 
     segment_bytes: Size = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
-    spare_segments: int = Field(default=4, ge=1)  # empty segments kept for reuse
+    spare_segments: int = Field(default=8, ge=1)  # empty segments kept for reuse
     large_object_bytes: Size = 4 * 1024 * 1024  # from here an object is streamed to a file of its own
     min_free_bytes: Size = 1024 * 1024 * 1024  # stop accepting (A700) below; resume 10 % above
     clean_below: float = Field(default=0.25, ge=0, le=0.9)  # copy live records forward below this share

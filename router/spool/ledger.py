@@ -9,6 +9,7 @@ Each method runs inside a transaction of the writer thread. What a transaction r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -36,6 +37,7 @@ from router.spool.schema import (
     PRIORITY_CODE,
     chunks,
     connect,
+    open_log,
     values,
 )
 
@@ -81,6 +83,7 @@ class Ledger:
         self.connection = connect(directory, read_only=False)
         self.owner = owner
         self.released: list[ReleasedRow] = []
+        self.log_fd = open_log(directory)
         self._retention_s = retention_s
         self._destinations: dict[str, int] = {}
         self._is_full_sync = True
@@ -112,6 +115,16 @@ class Ledger:
         if durable is not self._is_full_sync:
             self._execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
             self._is_full_sync = durable
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the last commit waited for the disk, and everything before it is there, too."""
+        return self._is_full_sync
+
+    def close(self) -> None:
+        """Close the connection and its log."""
+        self.connection.close()
+        os.close(self.log_fd)
 
     def take_released(self) -> list[ReleasedRow]:
         """What the committed transaction released."""

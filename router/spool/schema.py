@@ -14,6 +14,7 @@ is opened, and cleaning reads a segment's own headers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ KEY_MASK = -ORDINALS
 LARGE = -1  # ``segment`` of an object in a file of its own
 SCHEMA_VERSION = 1
 _PAGE_BYTES = 4096
+LOG_BYTES = 20 * 1024 * 1024  # a little more than the log holds between two checkpoints
 _CACHE_KIB = 16 * 1024
 _STATEMENTS = 256
 
@@ -104,6 +106,23 @@ def connect(directory: Path, *, read_only: bool) -> apsw.Connection:
             f"{path}: ledger of version {version}, not {SCHEMA_VERSION}", out_of_resources=False
         )
     return connection
+
+
+def open_log(directory: Path) -> int:
+    """A descriptor of the ledger's write-ahead log, which is given its extents where it has none yet.
+
+    A commit that makes the log longer syncs metadata of the file system, too: 0.28 ms against 0.12 ms. Zeros
+    behind the last frame are to SQLite what old frames are: they carry the wrong salt.
+    """
+    log = os.open(directory / f"{LEDGER_NAME}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    size = os.fstat(log).st_size
+    if size < LOG_BYTES:
+        try:
+            os.pwrite(log, bytes(LOG_BYTES - size), size)
+            os.fdatasync(log)
+        except OSError:  # a full disk: the log then grows as it may
+            os.ftruncate(log, size)
+    return log
 
 
 def _prepare(connection: apsw.Connection) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from router.spool.files import Files, fill_with_zeros, sync_directory
 from router.spool.record import BLOCK, decode_page
 
-READY_TARGET = 1  # made ahead, so that an append does not wait for zeros
+READY_TARGET = 2  # made ahead, so that an append does not wait for zeros
 
 
 @dataclass(slots=True, kw_only=True)

@@ -152,7 +152,7 @@ class Spool(Objects):
             self.segments.close_current()
         super().close()
         self.housekeeper.close()
-        self._ledger.connection.close()
+        self._ledger.close()
         os.close(self._lock)
         self._lock = -1
 
@@ -265,8 +265,7 @@ class Spool(Objects):
         """Store decisions and make their deliveries, in one transaction. An instance is routed only once."""
         if items:
             pairs = [(item, now) for item in items]
-            releases = any(not (i.decision.hold or i.decision.destinations) for i in items)
-            await self._change(lambda ledger: ledger.route(pairs), durable=releases, then=self._gates.wake)
+            await self._change(lambda ledger: ledger.route(pairs), durable=False, then=self._gates.wake)
 
     async def claim(self, destination: str, *, limit: int, lease_s: float, now: float) -> list[Delivery]:
         """Lease what is due: priority first, then the longest due. Empty where nothing is due."""
@@ -293,9 +292,16 @@ class Spool(Objects):
         await self._gates.wait(destination, until)
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Record how attempts ended; durable when this returns. Releases instances that are done with."""
+        """Record how attempts ended. Releases instances that are done with.
+
+        Committed when this returns: no end of the process undoes it; a power failure may, for a moment.
+        """
         if outcomes:
-            await self._change(lambda ledger: ledger.record(outcomes), then=self._gates.wake)
+            await self._change(lambda ledger: ledger.record(outcomes), durable=False, then=self._gates.wake)
+
+    async def sync(self) -> None:
+        """Return when everything committed so far is on stable storage and what it released is free."""
+        await self._change(lambda _: None)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return leased deliveries unattempted: pending and due again."""

@@ -7,8 +7,11 @@ Order, and what a failure at each step does:
 2. One transaction names them in the ledger and carries out all waiting operations. If it fails, it is
    rolled back and each part is tried alone, so that only what cannot be done fails. Bytes of appends whose
    rows failed lie unnamed in the segment, as dead as released ones.
-3. Only then space that the transaction released may be reused, and the callers resume: one wake-up of the
-   event loop for the whole batch.
+3. The callers resume: one wake-up of the event loop for the whole batch.
+
+Appends wait for the disk. What has become of deliveries does not: it is committed, so that no end of this
+process undoes it, and synced with the next append or ``SYNC_WITHIN_S`` later; only then the space that it
+released may be used again. A power failure in between costs a delivery made twice, never one not made.
 
 While a batch is synced, the next one gathers. Nothing polls: ``submit`` rings a bell (a bare lock, which
 costs a tenth of a ``threading.Event``).
@@ -28,12 +31,14 @@ from router.model import Buffer, Instance, InstanceState, Place
 from router.spool.files import Files, storage_error, write_durably
 from router.spool.ledger import Ledger, NewRow
 from router.spool.record import BLOCK, encode_header, encode_page
+from router.spool.rows import ReleasedRow
 from router.spool.schema import LARGE, chunks
 from router.spool.segment import Segment, Segments
 from router.spool.work import Append, Operation
 
 BATCH_ITEMS = 256  # more than that adds to the wait of the first, and nothing to the rate
 BATCH_BYTES = 16 * 1024 * 1024
+SYNC_WITHIN_S = 0.05  # an outcome that no append's commit takes along is on stable storage after so long
 CHECKPOINT_PAGES = 4096  # 16 MB of the ledger's write-ahead log
 _ZERO_BLOCK = memoryview(bytes(BLOCK))
 
@@ -109,11 +114,15 @@ class Writer:
         self._bell.acquire()
         self._is_stopping = False
         self._has_checkpoint = False
+        self._unsynced: list[ReleasedRow] | None = None  # None: every commit is on stable storage
+        self._unsynced_since = 0.0
+        self._has_logged = False  # the last commit wrote to the log: SQLite syncs no other
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         ledger.connection.set_wal_hook(self._count_pages)
 
     def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages
+        self._has_logged = True
         return apsw.SQLITE_OK
 
     def start(self) -> None:
@@ -145,11 +154,15 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            self._bell.acquire()
+            if self._unsynced is None:
+                self._bell.acquire()
+            elif not self._bell.acquire(timeout=SYNC_WITHIN_S):
+                self._sync()
             self.work_off()
             if self._has_checkpoint:
                 self._checkpoint()
             if self._is_stopping and not self._waiting:
+                self._sync()
                 return
 
     def work_off(self) -> None:
@@ -161,10 +174,34 @@ class Writer:
             except Exception as error:  # the thread's outermost line: the callers are told, and it goes on
                 _fail_all(batch, error)
             self.on_batch(batch)
+            if self._unsynced is not None and self._clock.monotonic() - self._unsynced_since > SYNC_WITHIN_S:
+                self._sync()
             if self._has_checkpoint:
                 self._checkpoint()
             elif self.wal_pages > CHECKPOINT_PAGES or self.segments.wants_spare:
                 self.on_chores()
+
+    def _sync(self) -> None:
+        """Make what was committed without waiting durable, and let go what it released."""
+        if self._unsynced is None:
+            return
+        self._unsynced_since = self._clock.monotonic()
+        try:
+            self._files.fdatasync(self.ledger.log_fd)
+        except OSError as error:
+            self.on_disk_error(storage_error(error, "the ledger could not be synced"))
+            return  # the space stays taken until it could
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Space whose release is durable may be used again."""
+        released, self._unsynced = self._unsynced or [], None
+        now = self._clock.monotonic()
+        for key, segment, length in released:
+            if segment == LARGE:
+                self.on_large_released(key, length)
+            else:
+                self.segments.release(segment, length, now)
 
     def _checkpoint(self) -> None:
         self._has_checkpoint = False
@@ -275,16 +312,19 @@ class Writer:
             append.error = None
         for operation in operations:
             operation.error = None
-        now = self._clock.monotonic()
-        for key, segment, length in ledger.take_released():
-            if segment == LARGE:
-                self.on_large_released(key, length)
-            else:
-                self.segments.release(segment, length, now)
+        if self._unsynced is None:
+            self._unsynced = []
+            self._unsynced_since = self._clock.monotonic()
+        self._unsynced += ledger.take_released()
+        if ledger.is_synced and self._has_logged:
+            self._let_go()
+        elif ledger.is_synced:
+            self._sync()
         return True
 
     def _transact(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
         ledger = self.ledger
+        self._has_logged = False
         ledger.sync_commits(bool(appends) or any(o.durable for o in operations))
         new = [a for a in appends if a.old is None]
         rows = [_row(a) for a in new]

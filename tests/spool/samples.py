@@ -27,7 +27,7 @@ from router.model import (
     Routed,
     RuleTrace,
 )
-from router.spool import Spool
+from router.spool import Spool, SpoolStats
 from router.spool.files import Files
 
 MIB = 1024 * 1024
@@ -112,6 +112,13 @@ async def deliver(spool: Spool, clock: ManualClock, *instances: Instance) -> Non
     deliveries = await claim(spool, clock, limit=len(instances))
     assert {d.instance.key for d in deliveries} == {i.key for i in instances}
     await spool.record([outcome(d, clock.now()) for d in deliveries])
+    await spool.sync()
+
+
+async def settled_stats(spool: Spool) -> SpoolStats:
+    """The sizes once everything that was released is let go."""
+    await spool.sync()
+    return await spool.stats()
 
 
 async def keep_house(spool: Spool, step: Callable[[], None]) -> None:

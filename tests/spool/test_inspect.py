@@ -22,6 +22,7 @@ from tests.spool.samples import (
     outcome,
     read,
     routed,
+    settled_stats,
 )
 
 
@@ -85,7 +86,7 @@ async def test_queue_of_a_stopped_gateway(tmp_path: Path, clock: ManualClock) ->
         await spool.route([routed(instance, "pacs")], clock.now())
         (delivery,) = await claim(spool, clock)
         await spool.record([outcome(delivery, clock.now(), DeliveryState.DEAD, Reason.MAX_AGE)])
-        stats = await spool.stats()
+        stats = await settled_stats(spool)
     assert inspect.depths(tmp_path)[0].state is DeliveryState.DEAD
     assert [d.delivery_id for d in inspect.list_deliveries(tmp_path, "pacs")] == [delivery.delivery_id]
     assert len(inspect.show(tmp_path, delivery.delivery_id).history) == 1
@@ -141,7 +142,7 @@ async def test_rebuild_takes_nothing_of_an_earlier_generation(tmp_path: Path, cl
         for seed in range(40):
             last = await append(spool, seed, 200_000)
             await deliver(spool, clock, last)
-        stats = await spool.stats()
+        stats = await settled_stats(spool)
     lose_ledger(tmp_path)
     report = inspect.rebuild(tmp_path)
     assert report.damaged == ()

@@ -26,6 +26,7 @@ from tests.spool.samples import (
     outcome,
     read,
     routed,
+    settled_stats,
 )
 
 CRASHES = 4
@@ -120,6 +121,6 @@ async def test_acknowledged_is_delivered_or_queued(tmp_path: Path, clock: Manual
             await spool.record([outcome(d, clock.now()) for d in found])
         assert set(model.acknowledged) <= model.delivered
         assert await spool.depths() == []
-        stats = await spool.stats()
+        stats = await settled_stats(spool)
         assert stats.bytes_live == 0
         assert stats.segments <= SETTINGS.spare_segments + 2
