@@ -33,7 +33,7 @@ def send_all_to(*destinations: str) -> list[dict[str, object]]:
 class Gateway:
     """A running gateway. Its ports and data directory stay the same over :meth:`kill` and :meth:`start`."""
 
-    def __init__(self, directory: Path, configuration: Json, *, start: bool = True) -> None:
+    def __init__(self, directory: Path, configuration: Json, *, limits: Json | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.data_dir = directory / "data"
@@ -43,15 +43,14 @@ class Gateway:
         self.port, self.http = free_port(), free_port()
         whole: dict[str, object] = {
             "data_dir": str(self.data_dir),
-            "listeners": [{"port": self.port, "host": "127.0.0.1"}],
+            "listeners": [{"port": self.port, "host": "127.0.0.1", "limits": limits or {}}],
             "http": {"host": "127.0.0.1", "port": self.http},
             "accept_unknown": ["echo", "store"],
             **configuration,
         }
         self.configuration.write_text(json.dumps(whole, indent=1), encoding="utf-8")
         self._program: Program | None = None
-        if start:
-            self.start()
+        self.start()
 
     def launch(self) -> None:
         """Start the process without waiting for anything."""
