@@ -66,6 +66,9 @@ class Telemetry:
             registry=self._registry,
         )
         self._destination_up = self._gauge("destination_up", "Whether a destination answers.", "destination")
+        self._destination_paused = self._gauge(
+            "destination_paused", "Whether an operator has paused a destination.", "destination"
+        )
         self._by_outcome: dict[tuple[str, str], Counter] = {}
         self._by_attempt: dict[tuple[str, str], Counter] = {}
         self._by_delivery: dict[str, Histogram] = {}
@@ -157,6 +160,10 @@ class Telemetry:
         if child is None:
             child = self._by_up[destination] = self._destination_up.labels(destination)
         child.set(1 if up else 0)
+
+    def destination_paused(self, destination: str, is_paused: bool) -> None:
+        """Whether an operator has stopped the sending to it."""
+        self._destination_paused.labels(destination).set(1 if is_paused else 0)
 
     def destinations_up(self) -> dict[str, bool]:
         """What was last said by :meth:`destination_up` of each."""

@@ -79,6 +79,12 @@ class Desk:
         """Not begun after all: somebody takes it next."""
         self._lane.put_back(self, delivery)
 
+    def give_up_spare(self) -> None:
+        """Somebody else takes what was prepared ahead."""
+        spare, self.spare = self.spare, None
+        if spare is not None:
+            self.put_back(spare)
+
     def answered(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         """The destination answered, or said that it does not take such instances at all."""
         self._lane.answered(self, delivery, verdict, ended)
