@@ -68,6 +68,7 @@ class Reason(StrEnum):
     MAX_ATTEMPTS = "max_attempts"
     MAX_AGE = "max_age"
     OPERATOR = "operator"
+    REDIRECTED = "redirected"  # an operator gave it to another destination
 
 
 class Priority(StrEnum):
@@ -150,6 +151,7 @@ class Routed:
 
     key: int
     decision: Decision
+    instance: Instance | None = None  # where it is given, a lane that waits for work may have it at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

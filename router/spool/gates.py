@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from router.clock import Clock
+from router.model import Delivery
 
 
 class Gate:
     """Where the workers of one lane wait for something to be due."""
 
-    __slots__ = ("_waiters", "known", "version")
+    __slots__ = ("_waiters", "appetite", "handed", "known", "lease_s", "version", "wanted")
 
     def __init__(self) -> None:
+        self.wanted = 0  # what the last claim asked for and did not get
+        self.lease_s = 0.0
+        self.appetite = 0  # how many deliveries may be handed to the lane: it waits, and nothing else is due
+        self.handed: list[Delivery] = []  # leased for the lane when they were routed; its next claim has them
         self.version = 0
         self.known: tuple[int, float | None] | None = None  # next due instant, as of a version
         self._waiters: set[asyncio.Future[None]] = set()
@@ -21,6 +26,27 @@ class Gate:
     def open(self) -> None:
         """Something may have become due: everyone looks."""
         self.version += 1
+        self.alert()
+
+    def hand(self, delivery: Delivery) -> None:
+        """Leave a delivery that was leased for the lane, which has still to be alerted."""
+        self.handed.append(delivery)
+
+    def take_handed(self, limit: int) -> list[Delivery]:
+        """Deliveries that need no claim any more."""
+        taken, self.handed = self.handed[:limit], self.handed[limit:]
+        return taken
+
+    def is_exhausted(self, now: float) -> bool:
+        """As far as is known nothing is due: a claim would find nothing."""
+        if self.known is None or self.known[0] != self.version:
+            return False
+        due = self.known[1]
+        return due is None or due > now
+
+    def alert(self) -> None:
+        """Everyone who waits looks."""
+        self.appetite = 0
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -31,10 +57,12 @@ class Gate:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.add(waiter)
+        self.appetite = self.wanted
         timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, waiter)
         try:
             await waiter
         finally:
+            self.appetite = 0
             self._waiters.discard(waiter)
             if timer is not None:
                 timer.cancel()
@@ -73,7 +101,9 @@ class Gates:
         """
         gate = self.of(destination)
         version = gate.version
-        if gate.known is None or gate.known[0] != version:
+        if gate.handed or (gate.known is not None and gate.known[0] != version):
+            return  # something came since the last claim
+        if gate.known is None:
             due = await self._next_due(destination)
             if gate.version != version:
                 return

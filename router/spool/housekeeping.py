@@ -35,6 +35,7 @@ TICK_S = 1.0
 CLEAN_BYTES_PER_TICK = 16 * 1024 * 1024  # of live records copied forward: little beside what a disk can do
 CLEAN_IDLE_S = 10.0  # a segment that still empties by itself is left alone
 STEP_ROWS = 256
+BUSY_S = 1.0  # after an append: no time for zeros
 PRUNE_STEPS = 16  # in a tick: 4,096 rows, more than ever arrive in that time
 RESUME_FACTOR = 1.1  # of the least free space: accept again only above it
 WAIT_S = 60.0  # for the writer to carry out one step
@@ -124,7 +125,8 @@ class Housekeeper:
     def make_spare(self) -> None:
         """Keep an empty segment ready."""
         if self._writer.segments.wants_spare and self.is_accepting:
-            self._writer.segments.make_spare()
+            is_busy = self._clock.monotonic() - self._writer.appended_at < BUSY_S
+            self._writer.segments.make_spare(zeros=not is_busy)
 
     def checkpoint(self) -> None:
         """Move the write-ahead log's pages into the ledger, beside the writer; the writer does the last few.

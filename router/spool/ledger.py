@@ -10,9 +10,10 @@ Each method runs inside a transaction of the writer thread. What a transaction r
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 from router.model import Delivery, DeliveryState, Outcome, Place, Reason, Routed
 from router.spool.rows import (
@@ -69,6 +70,7 @@ _NEXT_DUE = (
     )
     + ")"
 )
+_ROUTED = "id, destination, state, reason, priority, due_at, created_at, changed_at, lease_owner, lease_until"
 _IDS = "(SELECT value FROM json_each(?1))"
 _DONE_WITH = (
     f"i.key IN {_IDS} AND i.state = 1 AND NOT EXISTS (SELECT 1 FROM deliveries d "
@@ -191,8 +193,13 @@ class Ledger:
 
     # The queue
 
-    def route(self, items: Sequence[tuple[Routed, float]]) -> set[str]:
-        """Decisions → deliveries; returns the destinations with new work. A second time changes nothing."""
+    def route(
+        self, items: Sequence[tuple[Routed, float]], leases: Mapping[int, float] = MappingProxyType({})
+    ) -> set[str]:
+        """Decisions → deliveries; returns the destinations with new work. A second time changes nothing.
+
+        ``leases``: delivery ids that a lane waits for, and until when it has them; they are nobody's work.
+        """
         updates: list[Bindings] = []
         rows: list[Bindings] = []
         dropped: list[int] = []
@@ -203,23 +210,26 @@ class Ledger:
             names, state, reason = decision.destinations, PENDING, Reason.ROUTED
             if decision.hold:
                 names, state, reason = ("",), HELD, Reason.UNMATCHED
-            elif names:
-                woken.update(names)
-            else:
+            elif not names:
                 dropped.append(routed.key)
             priority = PRIORITY_CODE[decision.priority]
             due_at = None if decision.hold else now
             for ordinal, name in enumerate(names, routed.key + 1):
+                until = leases.get(ordinal)
+                owner = self.owner if until is not None else None
+                code = ACTIVE if until is not None else state
+                if code == PENDING:
+                    woken.add(name)
                 rows.append(
-                    (ordinal, self._destination(name), state, reason.value, priority, due_at, now, now)
-                )
+                    (ordinal, self._destination(name), code, reason.value, priority, due_at, now, now,
+                     owner, until)
+                )  # fmt: skip
         if rows:
             self._in_chunks(
-                "WITH v(id, destination, state, reason, priority, due_at, created_at, changed_at) AS (",
-                8,
+                f"WITH v({_ROUTED}) AS (",
+                10,
                 rows,
-                ") INSERT OR IGNORE INTO deliveries"
-                "(id, destination, state, reason, priority, due_at, created_at, changed_at) "
+                f") INSERT OR IGNORE INTO deliveries({_ROUTED}) "
                 f"SELECT v.* FROM v CROSS JOIN instances i ON i.key = (v.id & {KEY_MASK}) WHERE i.state = 0",
             )
         self._in_chunks(

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.spool.files import Files, fill_with_zeros, sync_directory
+from router.spool.files import Files, fill_with_zeros
 from router.spool.record import BLOCK, decode_page
 
 READY_TARGET = 2  # made ahead, so that an append does not wait for zeros
@@ -102,9 +102,13 @@ class Segments:
             with suppress(OSError):  # a full disk must not keep what is stored from being delivered
                 self.make_spare()
 
-    def make_spare(self) -> None:
-        """Make an empty segment with its extents written. May raise ``OSError``."""
-        self._ready.append(self._make(zeros=True))
+    def make_spare(self, *, zeros: bool = True) -> None:
+        """Make an empty segment, with its extents written or only reserved. May raise ``OSError``.
+
+        Reserved ones cost each sync a change of the file system's metadata, until they are written once; but
+        while appends come in, the disk has better things to do than to write zeros.
+        """
+        self._ready.append(self._make(zeros=zeros))
 
     def _make(self, *, zeros: bool) -> Segment:
         with self._naming:
@@ -120,12 +124,14 @@ class Segments:
                 os.posix_fallocate(fd, 0, self.segment_bytes)
             self._files.fdatasync(fd)
             new.rename(path)
+            self._files.sync_directory(self.directory)
         except OSError:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             raise
         finally:
             os.close(fd)
-        sync_directory(self.directory)
         return Segment(number=number, path=path, generation=0)
 
     def rotate(self) -> Segment:

@@ -19,6 +19,7 @@ costs a tenth of a ``threading.Event``).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -103,6 +104,7 @@ class Writer:
         self.ledger = ledger
         self.segments = segments
         self.wal_pages = 0
+        self.appended_at = -math.inf  # monotonic
         self.on_batch: Callable[[list[Item]], None] = lambda items: None
         self.on_disk_error: Callable[[StorageError], None] = lambda error: None
         self.on_large_released: Callable[[int, int], None] = lambda key, length: None
@@ -112,6 +114,7 @@ class Writer:
         self._waiting: deque[Item] = deque()
         self._bell = threading.Lock()
         self._bell.acquire()
+        self._is_idle = False
         self._is_stopping = False
         self._has_checkpoint = False
         self._unsynced: list[ReleasedRow] | None = None  # None: every commit is on stable storage
@@ -138,7 +141,16 @@ class Writer:
     def submit(self, item: Item) -> None:
         """Queue an item; returns at once."""
         self._waiting.append(item)
-        if self._bell.locked():
+        if self._is_idle:  # otherwise it looks again before it sleeps
+            self._ring()
+
+    def submit_later(self, item: Item) -> None:
+        """Queue an item that can wait for the next one, or for ``look``."""
+        self._waiting.append(item)
+
+    def look(self) -> None:
+        """Do now what was left for later."""
+        if self._is_idle and self._waiting:
             self._ring()
 
     def finish_checkpoint(self) -> None:
@@ -154,10 +166,13 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            if self._unsynced is None:
-                self._bell.acquire()
-            elif not self._bell.acquire(timeout=SYNC_WITHIN_S):
-                self._sync()
+            self._is_idle = True
+            if not self._waiting and not self._is_stopping:
+                if self._unsynced is None:
+                    self._bell.acquire()
+                elif not self._bell.acquire(timeout=SYNC_WITHIN_S):
+                    self._sync()
+            self._is_idle = False
             self.work_off()
             if self._has_checkpoint:
                 self._checkpoint()
@@ -235,6 +250,7 @@ class Writer:
             else:
                 operations.append(item)
         if appends:
+            self.appended_at = self._clock.monotonic()
             self._store(appends)
             appends = [a for a in appends if a.error is None]
         if not self._try(appends, operations):

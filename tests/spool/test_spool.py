@@ -315,3 +315,28 @@ async def test_long_queue_is_retried_in_steps(
     assert await spool.retry(destination="pacs", state=DeliveryState.DEAD) == 0
     assert await spool.retry() == 20
     assert len(await claim(spool, clock, limit=50)) == 10
+
+
+async def test_a_lane_that_waits_is_handed_what_is_routed_without_a_claim(
+    spool: Spool, clock: ManualClock
+) -> None:
+    assert await claim(spool, clock) == []  # so the lane knows that nothing is due, and waits
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(spool.wait_for_work, "pacs", None)
+        await anyio.wait_all_tasks_blocked()
+        instances = [await append(spool, seed) for seed in range(3)]
+        items = [Routed(key=i.key, decision=decision("pacs"), instance=i) for i in instances]
+        await spool.route(items, clock.now())
+    assert {q.state for q in await spool.depths()} == {DeliveryState.ACTIVE}
+    deliveries = await claim(spool, clock)
+    assert [d.instance.key for d in deliveries] == [i.key for i in instances]
+    await spool.record([outcome(d, clock.now()) for d in deliveries])
+    assert await spool.depths() == []
+    assert [a.number for a in (await spool.show(deliveries[0].delivery_id)).history] == [1]
+
+
+async def test_what_a_lane_does_not_wait_for_is_left_to_its_claim(spool: Spool, clock: ManualClock) -> None:
+    instance = await append(spool)
+    await spool.route([Routed(key=instance.key, decision=decision("pacs"), instance=instance)], clock.now())
+    assert {q.state for q in await spool.depths()} == {DeliveryState.PENDING}
+    assert len(await claim(spool, clock)) == 1
