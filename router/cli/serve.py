@@ -10,9 +10,8 @@ import typer
 
 from router.cli.common import DEFAULT_CONFIG, FAILED, ConfigOption, err, fail, load_configuration, out
 
-
-# The spool's writer needs the GIL some ten times for each sync, for microseconds: at Python's own 5 ms it waits
-# for the event loop longer than for the disk. A fifth more instances, and half the tail.
+# The spool's writer needs the GIL some ten times for each sync, for microseconds: at Python's own 5 ms it
+# waits for the event loop longer than for the disk. A fifth more instances, and half the tail.
 SWITCH_S = 0.0005
 
 
