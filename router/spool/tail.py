@@ -1,0 +1,49 @@
+"""The end of the log, after the power failed: records that are synced, and whose rows may not be.
+
+An append is acknowledged when its record is on stable storage; its row in the ledger is committed by then,
+but only synced a moment later, together with others. A record says all that its row does, so what the ledger
+lost is read again from the log. There is one segment to look at: the first commit for a segment names it in
+the ledger and waits for the disk, and with it everything before, so that rows can only be missing for records
+in the segment named last, behind the newest row. (The newest row is never pruned.)
+
+A record whose row is missing may never have been acknowledged: then its sender sends it again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import xxhash
+
+from router.spool.ledger import NewRow
+from router.spool.record import encode_arrival
+from router.spool.scan import Found, records
+
+
+def missing_rows(number: int, path: Path, newest_key: int) -> Iterator[NewRow]:
+    """Rows for the whole records of segment ``number`` behind ``newest_key``. May raise ``OSError``."""
+    for found in records(number, path):
+        if found.header.key > newest_key and _is_whole(path, found):
+            place = found.instance.place
+            yield (
+                found.header.key,
+                place.segment,
+                place.offset,
+                place.length_bytes,
+                place.data_set_offset,
+                found.header.content_hash,
+                found.header.arrival.sop_instance_uid,
+                encode_arrival(found.header.arrival).decode(),
+            )
+
+
+def _is_whole(path: Path, found: Found) -> bool:
+    place = found.instance.place
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.pread(fd, place.length_bytes, place.offset)
+    finally:
+        os.close(fd)
+    return xxhash.xxh3_128_digest(content) == found.header.content_hash
