@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from router.errors import StorageError
@@ -28,6 +29,10 @@ class Files:
     def fdatasync(self, fd: int) -> None:
         """``os.fdatasync``."""
         os.fdatasync(fd)
+
+    def sync_directory(self, directory: Path) -> None:
+        """Make the names in ``directory`` durable."""
+        sync_directory(directory)
 
     def free_bytes(self, directory: Path) -> int:
         """What an unprivileged writer may still use of the file system."""
@@ -84,6 +89,23 @@ def fill_with_zeros(files: Files, fd: int, length: int) -> None:
             files.fdatasync(fd)
 
 
+def rewrite(files: Files, fd: int) -> None:
+    """Write a file's bytes, as they are read, over themselves: the next sync has all of them to write."""
+    size = os.fstat(fd).st_size
+    for offset in range(0, size, len(_ZEROS)):
+        write_all(files, fd, [os.pread(fd, len(_ZEROS), offset)], offset)
+
+
+def write_again(files: Files, path: Path) -> None:
+    """Make what is read of a file durable, whoever wrote it and however its syncs ended."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        rewrite(files, fd)
+        files.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in ``directory`` durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -91,6 +113,15 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_directory(files: Files, directory: Path) -> None:
+    """Make ``directory`` and what leads to it, durably: a file's sync does not make its directories so."""
+    if not directory.parent.exists():
+        make_directory(files, directory.parent)
+    directory.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # not ours, so it has been there for long
+        files.sync_directory(directory.parent)
 
 
 def take_lock(directory: Path) -> int:

@@ -19,7 +19,7 @@ import xxhash
 
 from router.errors import StorageError
 from router.model import Arrival, Buffer, Instance, InstanceState, Place
-from router.spool.files import Files, storage_error, sync_directory, write_all
+from router.spool.files import Files, storage_error, write_all
 from router.spool.record import encode_arrival, encode_header
 from router.spool.schema import LARGE
 
@@ -130,7 +130,7 @@ class LargeObject:
             finally:
                 os.close(fd)
             self._path.rename(directory / f"{instance.key}.dcm")
-            sync_directory(directory)
+            files.sync_directory(directory)
         except OSError:
             remove(directory, instance.key)
             raise
