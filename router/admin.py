@@ -11,27 +11,30 @@ from pathlib import Path
 from typing import Protocol
 
 from router import __version__
+from router.admin_actions import Actions, ActionStore, Switches
 from router.clock import Clock
 from router.config.settings import Modality, Settings
 from router.dicom.header import Header, scan
 from router.dicom.part10 import FileMeta, read_file_meta
-from router.errors import NotAllowed, UnknownItem
+from router.errors import UnknownItem
 from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Origin, QueueDepth
 from router.rules import Facts, RuleSet
 from router.spool import SpoolStats, inspect
+from router.spool.orders import Paused
 from router.views import (
+    AuditPage,
     DeliveryView,
     DestinationStatus,
+    DrainView,
     Explanation,
     Phase,
     QueuePage,
     Readiness,
-    Retried,
-    RetryRequest,
     SpoolView,
     Status,
     StoredView,
     TraceView,
+    audit_page,
     delivery_view,
     stored_view,
     trace_view,
@@ -39,9 +42,10 @@ from router.views import (
 
 HEAD_BYTES = 64 * 1024  # of a file at first: nearly every header fits
 PAGE_LIMIT = 1000  # deliveries in one answer: about 400 kB of JSON
+_MOVING = (DeliveryState.PENDING, DeliveryState.ACTIVE)
 
 
-class Store(Protocol):
+class Store(ActionStore, Protocol):
     """What is asked of the spool."""
 
     @property
@@ -53,16 +57,12 @@ class Store(Protocol):
         state: DeliveryState | None = None,
         limit: int = 100,
         after: int | None = None,
+        *,
+        sop_instance_uid: str | None = None,
+        calling_ae: str | None = None,
     ) -> list[DeliveryRecord]: ...
     async def show(self, delivery_id: int) -> DeliveryRecord: ...
     async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]: ...
-    async def retry(
-        self,
-        ids: Sequence[int] | None = None,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-    ) -> int: ...
     async def stats(self) -> SpoolStats: ...
 
 
@@ -78,7 +78,9 @@ class Admin:
         phase: Callable[[], Phase],
         destinations_up: Callable[[], Mapping[str, bool]],
         dicom_ports: Callable[[], Sequence[int]],
+        switches: Switches,
     ) -> None:
+        self.actions = Actions(spool=spool, settings=settings, clock=clock, switches=switches)
         self._spool = spool
         self._settings = settings
         self._clock = clock
@@ -94,6 +96,8 @@ class Admin:
         reasons: list[str] = []
         if phase is not Phase.RUNNING:
             reasons.append(phase.value)
+        elif self.actions.draining is not None:
+            reasons.append("draining")
         if not self._spool.is_accepting:
             reasons.append("disk_low")
         return Readiness(is_ready=not reasons, reasons=tuple(reasons))
@@ -105,39 +109,28 @@ class Admin:
         state: DeliveryState | None = None,
         limit: int = 100,
         after: int | None = None,
+        sop_instance_uid: str | None = None,
+        calling_ae: str | None = None,
     ) -> QueuePage:
-        """Deliveries by number, those of a destination or state only where asked, with totals."""
+        """Deliveries by number, only those that match where asked, with totals of all."""
         limit = max(1, min(limit, PAGE_LIMIT))
         records = await self._spool.list_deliveries(
-            destination=destination, state=state, limit=limit + 1, after=after
+            destination=destination,
+            state=state,
+            limit=limit + 1,
+            after=after,
+            sop_instance_uid=sop_instance_uid,
+            calling_ae=calling_ae,
         )
-        page = records[:limit]
-        return QueuePage(
-            deliveries=tuple(map(delivery_view, page)),
-            next_after=str(page[-1].delivery_id) if len(records) > limit else None,
-            totals=tuple(await self._spool.depths()),
-        )
+        return _page(records, limit, await self._spool.depths())
 
     async def delivery(self, delivery_id: int) -> DeliveryView:
         """One delivery with each of its attempts."""
         return delivery_view(await self._spool.show(delivery_id))
 
-    async def retry(self, request: RetryRequest) -> Retried:
-        """Make dead, held and deferred deliveries due now."""
-        has_filter = request.destination is not None or request.state is not None
-        if sum((bool(request.ids), has_filter, request.everything)) != 1:
-            raise NotAllowed("say which deliveries: ids, or a destination and/or state, or everything")
-        count = await self._spool.retry(
-            ids=request.ids or None, destination=request.destination, state=request.state
-        )
-        return Retried(count=count)
-
     async def trace(self, sop_instance_uid: str) -> tuple[TraceView, ...]:
         """Every arrival of a SOP Instance UID, oldest first."""
-        traces = await self._spool.trace(sop_instance_uid)
-        if not traces:
-            raise UnknownItem(f"no instance {sop_instance_uid} is known here")
-        return tuple(map(trace_view, traces))
+        return _traces(await self._spool.trace(sop_instance_uid), sop_instance_uid)
 
     async def status(self) -> Status:
         """Destinations, queue and store at a glance."""
@@ -151,7 +144,7 @@ class Admin:
             started_at=self._started_at,
             uptime_s=self._clock.monotonic() - self._started_monotonic,
             dicom_ports=tuple(self._dicom_ports()),
-            destinations=self._destinations(depths),
+            destinations=await self.destinations(depths),
             held_unmatched=sum(
                 depth.count for depth in depths if not depth.destination and depth.state is DeliveryState.HELD
             ),
@@ -164,16 +157,39 @@ class Admin:
                 unrouted=stats.unrouted,
                 is_accepting=self._spool.is_accepting,
             ),
+            drain=self._drain(depths, stats.unrouted),
         )
 
-    def _destinations(self, depths: Sequence[QueueDepth]) -> tuple[DestinationStatus, ...]:
+    def _drain(self, depths: Sequence[QueueDepth], unrouted: int) -> DrainView | None:
+        draining = self.actions.draining
+        if draining is None:
+            return None
+        waiting = unrouted + sum(depth.count for depth in depths if depth.state in _MOVING)
+        associations = self.actions.associations
+        return DrainView(
+            since=draining.since,
+            by=draining.by.who,
+            associations=associations,
+            waiting=waiting,
+            is_done=not waiting and not associations,
+        )
+
+    async def destinations(self, depths: Sequence[QueueDepth] | None = None) -> tuple[DestinationStatus, ...]:
         """The configured destinations, and those that are gone but still have something waiting."""
+        if depths is None:
+            depths = await self._spool.depths()
+        paused = await self._spool.orders.paused()
         names = dict.fromkeys(self._settings.destination_names)
         names.update(dict.fromkeys(depth.destination for depth in depths if depth.destination))
         up, now = self._destinations_up(), self._clock.now()
         return tuple(
             _destination_status(
-                name, self._kind(name), up.get(name), [d for d in depths if d.destination == name], now
+                name,
+                self._kind(name),
+                up.get(name),
+                [d for d in depths if d.destination == name],
+                paused.get(name),
+                now,
             )
             for name in names
         )
@@ -182,6 +198,58 @@ class Admin:
         if name in self._settings.modalities:
             return "modality"
         return "folder" if name in self._settings.destinations else "removed"
+
+
+# A gateway that does not run, looked at in its directory; all raise ``StorageError``
+
+
+def queue_in(
+    directory: Path,
+    *,
+    destination: str | None = None,
+    state: DeliveryState | None = None,
+    limit: int = 100,
+    after: int | None = None,
+    sop_instance_uid: str | None = None,
+    calling_ae: str | None = None,
+) -> QueuePage:
+    """See ``Admin.queue``."""
+    limit = max(1, min(limit, PAGE_LIMIT))
+    records = inspect.list_deliveries(
+        directory, destination, state, limit + 1, after, sop_instance_uid, calling_ae
+    )
+    return _page(records, limit, inspect.depths(directory))
+
+
+def delivery_in(directory: Path, delivery_id: int) -> DeliveryView:
+    """See ``Admin.delivery``."""
+    return delivery_view(inspect.show(directory, delivery_id))
+
+
+def trace_in(directory: Path, sop_instance_uid: str) -> tuple[TraceView, ...]:
+    """See ``Admin.trace``."""
+    return _traces(inspect.trace(directory, sop_instance_uid), sop_instance_uid)
+
+
+def audit_in(directory: Path, limit: int = 100, before: int | None = None) -> AuditPage:
+    """See ``Actions.audit``."""
+    found = inspect.audit(directory, limit + 1, before)
+    return audit_page(found, limit)
+
+
+def _page(records: Sequence[DeliveryRecord], limit: int, totals: Sequence[QueueDepth]) -> QueuePage:
+    page = records[:limit]
+    return QueuePage(
+        deliveries=tuple(map(delivery_view, page)),
+        next_after=str(page[-1].delivery_id) if len(records) > limit else None,
+        totals=tuple(totals),
+    )
+
+
+def _traces(traces: Sequence[InstanceTrace], sop_instance_uid: str) -> tuple[TraceView, ...]:
+    if not traces:
+        raise UnknownItem(f"no instance {sop_instance_uid} is known here")
+    return tuple(map(trace_view, traces))
 
 
 def stored(directory: Path) -> Iterator[StoredView]:
@@ -245,13 +313,11 @@ def describe_destination(settings: Settings, name: str) -> str:
 
 
 def _destination_status(
-    name: str, kind: str, is_up: bool | None, depths: Sequence[QueueDepth], now: float
+    name: str, kind: str, is_up: bool | None, depths: Sequence[QueueDepth], paused: Paused | None, now: float
 ) -> DestinationStatus:
     counts = {depth.state: depth.count for depth in depths}
     waiting = [
-        now - depth.oldest_at
-        for depth in depths
-        if depth.oldest_at is not None and depth.state in (DeliveryState.PENDING, DeliveryState.ACTIVE)
+        now - depth.oldest_at for depth in depths if depth.oldest_at is not None and depth.state in _MOVING
     ]
     return DestinationStatus(
         name=name,
@@ -262,4 +328,6 @@ def _destination_status(
         held=counts.get(DeliveryState.HELD, 0),
         dead=counts.get(DeliveryState.DEAD, 0),
         oldest_s=max(waiting, default=None),
+        paused_at=paused.since if paused is not None else None,
+        paused_by=paused.who if paused is not None else None,
     )

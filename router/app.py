@@ -23,6 +23,7 @@ from anyio.abc import TaskStatus
 
 from router import __version__, config
 from router.admin import Admin, describe_destination
+from router.admin_actions import Switches
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.clock import Clock, SystemClock
@@ -122,6 +123,10 @@ class Gateway:
         settings, clock, telemetry = self._settings, self._clock, self.telemetry
         lanes = Lanes(spool, settings, clock, telemetry, random.Random())  # noqa: S311 - jitter, no secret
         receiver = Receiver(spool, lambda: self._settings, clock, telemetry)
+        listeners = [
+            ListeningPort(listener, receiver.serve, on_reject=telemetry.association_rejected)
+            for listener in settings.listeners
+        ]
         admin = Admin(
             spool=spool,
             settings=settings,
@@ -129,12 +134,12 @@ class Gateway:
             phase=lambda: self._phase,
             destinations_up=telemetry.destinations_up,
             dicom_ports=lambda: self._ports.dicom,
+            switches=_switches(lanes, listeners, telemetry),
         )
+        for name in settings.destination_names:
+            telemetry.destination_paused(name, False)
+        await admin.actions.restore()
         http = HttpServer(HttpApp(admin=admin, telemetry=telemetry, clock=clock))
-        listeners = [
-            ListeningPort(listener, receiver.serve, on_reject=telemetry.association_rejected)
-            for listener in settings.listeners
-        ]
         self._bind(http, listeners)
         async with anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
@@ -263,6 +268,24 @@ class Gateway:
             except RouterError as error:
                 _log.warning("gauges not updated", because=str(error))
             await anyio.sleep(GAUGES_EVERY_S)
+
+
+def _switches(lanes: Lanes, listeners: list[ListeningPort], telemetry: Telemetry) -> Switches:
+    """What operators turn, and where it is turned."""
+
+    def pause(destination: str, is_paused: bool) -> None:
+        lanes.pause(destination, is_paused)
+        telemetry.destination_paused(destination, is_paused)
+
+    def refuse(is_refusing: bool) -> None:
+        for listener in listeners:
+            listener.is_refusing = is_refusing
+
+    return Switches(
+        pause=pause,
+        refuse=refuse,
+        associations=lambda: sum(listener.associations for listener in listeners),
+    )
 
 
 def _changed(before: Settings, after: Settings) -> list[str]:

@@ -6,6 +6,7 @@ seconds since the Unix epoch. Encoded as they are, they are the answers of ``/ap
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -22,6 +23,9 @@ from router.model import (
     Reason,
     RuleTrace,
 )
+from router.spool.orders import Operation
+
+USER_HEADER = "X-Dicom-Router-User"  # who asks for an action, for the audit
 
 
 class Phase(StrEnum):
@@ -86,23 +90,62 @@ class QueuePage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRequest:
-    """Which deliveries to try again now: by number, or by destination and state, or all that can be."""
+class OrderRequest:
+    """Which deliveries: by number, or those that match a whole filter, or everything. ``to``: where to."""
 
-    # A misspelt filter must not widen what is retried; pydantic reads this where FastAPI reads a request.
+    # A misspelt filter must not widen what is changed; pydantic reads this where FastAPI reads a request.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     ids: tuple[int, ...] = ()
     destination: str | None = None
     state: DeliveryState | None = None
+    reason: Reason | None = None
+    sop_instance_uid: str | None = None
+    calling_ae: str | None = None
+    everything: bool = False
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptRequest:
+    """Which corrupt instances: by key, or everything."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    keys: tuple[int, ...] = ()
     everything: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
-    """How many deliveries are due again."""
+class Ordered:
+    """What became of an order; what matched and could not be changed is counted by what was in the way."""
 
     count: int
+    left_alone: dict[str, int]
+    operation: int | None = None  # its number in the audit; None: nothing was changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """One line of the audit: who did what, from where, to how many."""
+
+    number: int
+    at: float
+    ended_at: float | None  # None: under way, or cut short by the end of the process
+    who: str
+    address: str
+    action: str
+    target: str
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Some lines of the audit, the latest first."""
+
+    operations: tuple[OperationView, ...]
+    next_before: int | None  # give it as ``before`` to read on; None: that was all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +197,8 @@ class DestinationStatus:
     held: int
     dead: int
     oldest_s: float | None  # age of the oldest that waits
+    paused_at: float | None = None  # an operator has stopped the sending to it
+    paused_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +215,17 @@ class SpoolView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainView:
+    """How far an operator's drain is: nobody new comes in, what is here goes out."""
+
+    since: float
+    by: str
+    associations: int  # that were open before, and still are
+    waiting: int  # deliveries and instances to be routed
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The gateway at a glance."""
 
@@ -183,6 +239,7 @@ class Status:
     destinations: tuple[DestinationStatus, ...]
     held_unmatched: int
     spool: SpoolView
+    drain: DrainView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,4 +334,27 @@ def trace_view(trace: InstanceTrace) -> TraceView:
         destinations=decision.destinations if decision is not None else (),
         rules=decision.trace if decision is not None else (),
         deliveries=tuple(map(delivery_view, trace.deliveries)),
+    )
+
+
+def operation_view(operation: Operation) -> OperationView:
+    """A line of the audit for operators."""
+    return OperationView(
+        number=operation.number,
+        at=operation.at,
+        ended_at=operation.ended_at,
+        who=operation.who,
+        address=operation.address,
+        action=operation.action.value,
+        target=operation.target,
+        count=operation.count,
+        detail=operation.detail,
+    )
+
+
+def audit_page(found: Sequence[Operation], limit: int) -> AuditPage:
+    """A page of the audit from one line more than it has, where there are more."""
+    return AuditPage(
+        operations=tuple(map(operation_view, found[:limit])),
+        next_before=found[limit - 1].number if len(found) > limit else None,
     )

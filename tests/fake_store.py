@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from router.errors import UnknownItem
+from router.admin_actions import Switches
+from router.errors import CorruptRecord, RouterError, UnknownItem
 from router.model import (
     Arrival,
     Attempt,
@@ -23,6 +24,7 @@ from router.model import (
     RuleTrace,
 )
 from router.spool import SpoolStats
+from router.spool.orders import Action, Done, Operation, Operator, Order, Paused
 
 KEY = (1_700_000_000_000 << 20) | 7  # larger than a double can hold
 
@@ -93,6 +95,77 @@ DECISION = Decision(
 
 
 @dataclass
+class FakeOrders:
+    """``router.admin_actions.OrderBook`` that remembers what it was asked, and refuses when told."""
+
+    given: list[Order] = field(default_factory=list)
+    lines: list[Operation] = field(default_factory=list)
+    names: dict[str, Paused] = field(default_factory=dict)
+    discarded: list[Sequence[int] | None] = field(default_factory=list)
+    done: Done = field(default_factory=lambda: Done(count=2, left_alone={"active": 1}, operation=7))
+    refuse_with: RouterError | None = None
+
+    async def carry_out(self, order: Order) -> Done:
+        self._check()
+        self.given.append(order)
+        return self.done
+
+    async def pause(self, destination: str, by: Operator) -> None:
+        self._check()
+        self.names[destination] = Paused(since=10.0, who=by.who)
+        await self.note(Action.PAUSE, by, destination)
+
+    async def unpause(self, destination: str, by: Operator) -> None:
+        self._check()
+        del self.names[destination]
+        await self.note(Action.UNPAUSE, by, destination)
+
+    async def paused(self) -> dict[str, Paused]:
+        return dict(self.names)
+
+    async def note(self, action: Action, by: Operator, target: str = "", detail: str = "") -> None:
+        line = Operation(
+            number=len(self.lines) + 1,
+            at=10.0,
+            ended_at=10.0,
+            who=by.who,
+            address=by.address,
+            action=action,
+            target=target,
+            count=0,
+            detail=detail,
+        )
+        self.lines.insert(0, line)
+
+    async def audit(self, limit: int = 100, before: int | None = None) -> list[Operation]:
+        return [line for line in self.lines if before is None or line.number < before][:limit]
+
+    async def discard_corrupt(self, keys: Sequence[int] | None, by: Operator) -> int:
+        self.discarded.append(keys)
+        return 1
+
+    def _check(self) -> None:
+        if self.refuse_with is not None:
+            raise self.refuse_with
+
+
+@dataclass
+class FakeSwitches:
+    """What would be turned in a gateway."""
+
+    paused: dict[str, bool] = field(default_factory=dict)
+    is_refusing: bool = False
+    open: int = 0
+
+    @property
+    def switches(self) -> Switches:
+        def refuse(is_refusing: bool) -> None:
+            self.is_refusing = is_refusing
+
+        return Switches(pause=self.paused.__setitem__, refuse=refuse, associations=lambda: self.open)
+
+
+@dataclass
 class FakeStore:
     """``router.admin.Store`` over lists."""
 
@@ -100,7 +173,11 @@ class FakeStore:
     records: list[DeliveryRecord] = field(default_factory=list)
     traces: list[InstanceTrace] = field(default_factory=list)
     totals: list[QueueDepth] = field(default_factory=list)
-    retried: list[tuple[Sequence[int] | None, str | None, DeliveryState | None]] = field(default_factory=list)
+    orders: FakeOrders = field(default_factory=FakeOrders)
+    files: dict[int, bytes] = field(default_factory=dict)  # by key
+    damaged: set[int] = field(default_factory=set)
+    released: set[int] = field(default_factory=set)
+    unrouted: int = 2
 
     async def depths(self) -> list[QueueDepth]:
         return self.totals
@@ -111,6 +188,9 @@ class FakeStore:
         state: DeliveryState | None = None,
         limit: int = 100,
         after: int | None = None,
+        *,
+        sop_instance_uid: str | None = None,
+        calling_ae: str | None = None,
     ) -> list[DeliveryRecord]:
         return [
             item
@@ -118,6 +198,8 @@ class FakeStore:
             if (destination is None or item.destination == destination)
             and (state is None or item.state is state)
             and (after is None or item.delivery_id > after)
+            and (sop_instance_uid is None or item.sop_instance_uid == sop_instance_uid)
+            and (calling_ae is None or item.calling_ae == calling_ae)
         ][:limit]
 
     async def show(self, delivery_id: int) -> DeliveryRecord:
@@ -129,17 +211,27 @@ class FakeStore:
     async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]:
         return [t for t in self.traces if t.instance.arrival.sop_instance_uid == sop_instance_uid]
 
-    async def retry(
-        self,
-        ids: Sequence[int] | None = None,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-    ) -> int:
-        self.retried.append((ids, destination, state))
-        return len(ids) if ids is not None else len(self.records)
+    async def instance(self, key: int) -> Instance:
+        if key not in self.files:
+            raise UnknownItem(f"there is no instance {key}")
+        state = InstanceState.RELEASED if key in self.released else InstanceState.ROUTED
+        place = Place(segment=1, offset=0, length_bytes=len(self.files[key]), data_set_offset=4)
+        return replace(trace().instance, key=key, place=place, state=state)
+
+    async def corrupt(self, limit: int = 100, after: int = 0) -> list[Instance]:
+        found = [await self.instance(key) for key in sorted(self.damaged) if key > after][:limit]
+        return [replace(instance, state=InstanceState.CORRUPT) for instance in found]
+
+    async def verify(self, instance: Instance) -> None:
+        if instance.key in self.damaged:
+            raise CorruptRecord(f"instance {instance.key}: the stored bytes do not match their hash")
+
+    async def read_range(self, instance: Instance, offset: int, buffers: Sequence[memoryview]) -> None:
+        for buffer in buffers:
+            buffer[:] = self.files[instance.key][offset : offset + len(buffer)]
+            offset += len(buffer)
 
     async def stats(self) -> SpoolStats:
         return SpoolStats(
-            bytes_used=64, bytes_live=32, free_bytes=4096, segments=1, large_objects=0, unrouted=2
+            bytes_used=64, bytes_live=32, free_bytes=4096, segments=1, large_objects=0, unrouted=self.unrouted
         )

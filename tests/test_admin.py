@@ -7,10 +7,10 @@ import pytest
 from router.admin import Admin
 from router.clock import ManualClock
 from router.config.settings import FolderDestination, Modality, Settings
-from router.errors import NotAllowed, UnknownItem
+from router.errors import UnknownItem
 from router.model import DeliveryState, QueueDepth
-from router.views import Phase, RetryRequest
-from tests.fake_store import DECISION, KEY, FakeStore, record, trace
+from router.views import Phase
+from tests.fake_store import DECISION, KEY, FakeStore, FakeSwitches, record, trace
 
 SETTINGS = Settings(
     modalities={"pacs": Modality(ae_title="PACS", host="10.1.0.5", port=104)},
@@ -23,6 +23,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.store = FakeStore()
+        self.switches = FakeSwitches()
         self.clock = ManualClock()
         self.phase = Phase.RUNNING
         self.up: dict[str, bool] = {}
@@ -33,6 +34,7 @@ class Gateway:
             phase=lambda: self.phase,
             destinations_up=lambda: self.up,
             dicom_ports=lambda: (11112,),
+            switches=self.switches.switches,
         )
 
 
@@ -79,32 +81,6 @@ async def test_keys_are_text_and_statuses_hexadecimal(gateway: Gateway) -> None:
 async def test_an_unknown_delivery(gateway: Gateway) -> None:
     with pytest.raises(UnknownItem, match="no delivery 9"):
         await gateway.admin.delivery(9)
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        RetryRequest(),
-        RetryRequest(ids=(1,), everything=True),
-        RetryRequest(ids=(1,), destination="pacs"),
-        RetryRequest(state=DeliveryState.DEAD, everything=True),
-    ],
-)
-async def test_a_retry_says_exactly_what_it_means(gateway: Gateway, request_: RetryRequest) -> None:
-    with pytest.raises(NotAllowed, match="say which"):
-        await gateway.admin.retry(request_)
-    assert gateway.store.retried == []
-
-
-async def test_retries_reach_the_store(gateway: Gateway) -> None:
-    assert (await gateway.admin.retry(RetryRequest(ids=(1, 2)))).count == 2
-    await gateway.admin.retry(RetryRequest(destination="pacs", state=DeliveryState.DEAD))
-    await gateway.admin.retry(RetryRequest(everything=True))
-    assert gateway.store.retried == [
-        ((1, 2), None, None),
-        (None, "pacs", DeliveryState.DEAD),
-        (None, None, None),
-    ]
 
 
 async def test_a_trace_tells_the_whole_way(gateway: Gateway) -> None:

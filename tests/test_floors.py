@@ -31,6 +31,7 @@ FLOORS = {
     "deliver": 4,
     "query": 5,
     "admin": 5,
+    "admin_actions": 5,
     "sink": 5,
     "scu": 5,
     "views": 5,

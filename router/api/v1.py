@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException
 
 from router import __version__
 from router.admin import PAGE_LIMIT, Admin
+from router.api.operators import add_operators
 from router.errors import NotAllowed, RouterError, UnknownItem
 from router.logs import get_logger
 from router.model import DeliveryState
-from router.views import DeliveryView, QueuePage, Retried, RetryRequest, Status, TraceView
+from router.views import DeliveryView, QueuePage, Status, TraceView
 
 _PREFIX = "/api/v1"
 _log = get_logger("api")
@@ -40,6 +41,7 @@ def build_api(admin: Admin) -> FastAPI:
     )
     _add_queue(api, admin)
     _add_observation(api, admin)
+    add_operators(api, admin, _PREFIX)
     api.add_exception_handler(HTTPException, _on_http_exception)
     api.add_exception_handler(RequestValidationError, _on_invalid)
     api.add_exception_handler(RouterError, _on_router_error)
@@ -51,20 +53,27 @@ def _add_queue(api: FastAPI, admin: Admin) -> None:
     async def queue(
         destination: Annotated[str | None, Query(max_length=255)] = None,
         state: DeliveryState | None = None,
+        sop_instance_uid: Annotated[str | None, Query(max_length=1024)] = None,
+        calling_ae: Annotated[str | None, Query(max_length=255)] = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 100,
         after: Annotated[
             int | None, Query(ge=0, le=2**63 - 1, description="next_after of the page before")
         ] = None,
     ) -> Response:
-        return _json(await admin.queue(destination=destination, state=state, limit=limit, after=after))
+        return _json(
+            await admin.queue(
+                destination=destination,
+                state=state,
+                limit=limit,
+                after=after,
+                sop_instance_uid=sop_instance_uid,
+                calling_ae=calling_ae,
+            )
+        )
 
     @api.get(f"{_PREFIX}/queue/{{delivery_id}}", response_model=DeliveryView, summary="One delivery")
     async def delivery(delivery_id: Annotated[int, Path(ge=0, le=2**63 - 1)]) -> Response:
         return _json(await admin.delivery(delivery_id))
-
-    @api.post(f"{_PREFIX}/queue/retry", response_model=Retried, summary="Try deliveries again now")
-    async def retry(request: RetryRequest) -> Response:
-        return _json(await admin.retry(request))
 
 
 def _add_observation(api: FastAPI, admin: Admin) -> None:

@@ -24,6 +24,7 @@ from router.cli.common import (
     uid_name,
     when,
 )
+from router.cli.source import DataDirOption, open_source
 
 if TYPE_CHECKING:
     from router.model import RuleTrace
@@ -84,6 +85,7 @@ def explain(
 
 def trace(
     sop_instance_uid: Annotated[str, typer.Argument(help="The image's SOP Instance UID.")],
+    data_dir: DataDirOption = None,
     url: UrlOption = DEFAULT_URL,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,12 +93,10 @@ def trace(
 
     Example: [bold]dicom-router trace 1.2.840.113619.2.5.1762583153.215519.978957063.78[/bold]
     """
-    from router.cli.client import Client
     from router.errors import RouterError
-    from router.views import TraceView
 
     try:
-        traces = Client(url).get(tuple[TraceView, ...], "trace", sop_instance_uid)
+        traces = open_source(url, data_dir).trace(sop_instance_uid)
     except RouterError as error:
         fail(str(error))
     if as_json:

@@ -1,4 +1,4 @@
-"""``queue``: what waits in a running gateway, and ``retry``."""
+"""``queue``: what waits, and why; what operators may order about it is in ``orders`` and ``export``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from router.cli import export, orders
 from router.cli.common import (
     DEFAULT_URL,
-    WRONG_USE,
     JsonOption,
     UrlOption,
     fail,
@@ -19,10 +19,11 @@ from router.cli.common import (
     table,
     when,
 )
+from router.cli.orders import CallingOption, DestinationOption, StateOption, UidOption
+from router.cli.source import DataDirOption, Source, open_source
 from router.model import DeliveryState
 
 if TYPE_CHECKING:
-    from router.cli.client import Client
     from router.model import QueueDepth
     from router.views import DeliveryView, QueuePage
 
@@ -40,15 +41,19 @@ def build() -> typer.Typer:
     group = typer.Typer(help="What waits for which destination, and why.", no_args_is_help=True)
     group.command("ls")(ls)
     group.command("show")(show)
-    group.command("retry")(retry)
+    orders.add_to(group)
+    export.add_to(group)
     return group
 
 
 def ls(
-    destination: Annotated[str | None, typer.Option("--destination", "-d", help="Only this one's.")] = None,
-    state: Annotated[DeliveryState | None, typer.Option("--state", "-s", help="Only in this state.")] = None,
+    destination: DestinationOption = None,
+    state: StateOption = None,
+    uid: UidOption = None,
+    calling_ae: CallingOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     after: Annotated[int | None, typer.Option(help="Go on after this number.")] = None,
+    data_dir: DataDirOption = None,
     url: UrlOption = DEFAULT_URL,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,17 +61,20 @@ def ls(
 
     Example: [bold]dicom-router queue ls --state dead --destination pacs[/bold]
     """
-    from router.cli.client import Client
     from router.errors import RouterError
-    from router.views import QueuePage
 
     try:
-        client = Client(url)
+        source = open_source(url, data_dir)
         if state is None and after is None:
-            page = _unfinished(client, destination, limit)
+            page = _unfinished(source, destination, uid, calling_ae, limit)
         else:
-            page = client.get(
-                QueuePage, "queue", destination=destination, state=state, limit=limit, after=after
+            page = source.page(
+                destination=destination,
+                state=state,
+                limit=limit,
+                after=after,
+                sop_instance_uid=uid,
+                calling_ae=calling_ae,
             )
     except RouterError as error:
         fail(str(error))
@@ -83,15 +91,21 @@ def ls(
         out.print("There are more: choose with --state and --destination, or raise --limit.", style="dim")
 
 
-def _unfinished(client: Client, destination: str | None, limit: int) -> QueuePage:
+def _unfinished(
+    source: Source, destination: str | None, uid: str | None, calling_ae: str | None, limit: int
+) -> QueuePage:
     """What is not over yet, what needs somebody first."""
     from router.views import QueuePage
 
     found: list[DeliveryView] = []
     totals: tuple[QueueDepth, ...] = ()
     for state in UNFINISHED:
-        page = client.get(
-            QueuePage, "queue", destination=destination, state=state, limit=max(limit - len(found), 1)
+        page = source.page(
+            destination=destination,
+            state=state,
+            limit=max(limit - len(found), 1),
+            sop_instance_uid=uid,
+            calling_ae=calling_ae,
         )
         found += page.deliveries
         totals = page.totals
@@ -100,6 +114,7 @@ def _unfinished(client: Client, destination: str | None, limit: int) -> QueuePag
 
 def show(
     delivery_id: Annotated[int, typer.Argument(help="The delivery's number, as in queue ls.", min=0)],
+    data_dir: DataDirOption = None,
     url: UrlOption = DEFAULT_URL,
     as_json: JsonOption = False,
 ) -> None:
@@ -107,47 +122,16 @@ def show(
 
     Example: [bold]dicom-router queue show 17[/bold]
     """
-    from router.cli.client import Client
     from router.errors import RouterError
-    from router.views import DeliveryView
 
     try:
-        delivery = Client(url).get(DeliveryView, "queue", str(delivery_id))
+        delivery = open_source(url, data_dir).delivery(delivery_id)
     except RouterError as error:
         fail(str(error))
     if as_json:
         print_json(delivery)
         return
     print_delivery(delivery)
-
-
-def retry(
-    ids: Annotated[list[int] | None, typer.Argument(help="Numbers, as in queue ls.")] = None,
-    destination: Annotated[str | None, typer.Option("--destination", "-d", help="All of this one's.")] = None,
-    state: Annotated[DeliveryState | None, typer.Option("--state", "-s", help="All in this state.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that can be tried again.")] = False,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Try dead, held or deferred deliveries again now.
-
-    Examples: [bold]dicom-router queue retry 17 18[/bold],
-    [bold]dicom-router queue retry -d pacs -s dead[/bold]
-    """
-    from router.cli.client import Client
-    from router.errors import RouterError
-    from router.views import Retried, RetryRequest
-
-    has_filter = destination is not None or state is not None
-    if sum((bool(ids), has_filter, everything)) != 1:
-        fail("Say which deliveries: numbers, or --destination and/or --state, or --all.", WRONG_USE)
-    request = RetryRequest(ids=tuple(ids or ()), destination=destination, state=state, everything=everything)
-    try:
-        retried = Client(url).post(Retried, "queue", "retry", body=request)
-    except RouterError as error:
-        fail(str(error))
-    out.print(f"{retried.count} due again.")
-    if ids and retried.count < len(ids):
-        fail("The others do not exist, or are active, delivered or discarded.")
 
 
 def _totals(totals: tuple[QueueDepth, ...]) -> Table:

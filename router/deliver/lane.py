@@ -84,6 +84,7 @@ class Lane:
         self._taken = 0
         self._taken_before = 0
         self._is_draining = False
+        self._is_shut = False  # nothing is to be begun: paused by an operator, or draining
         self._nudge = anyio.Event()
         self._feeding = anyio.CancelScope()
         self._has_desks = anyio.Event()
@@ -111,12 +112,22 @@ class Lane:
 
     async def drain(self) -> None:
         """Begin nothing more, let what is outstanding end, give the rest back."""
-        self._is_draining = True
+        self._is_draining = self._is_shut = True
         self._wake_all(Signal.LEAVE)
         self._feeding.cancel()
         if not self._desks:
             self._is_quiet.set()
         await self._is_quiet.wait()
+
+    def pause(self, is_paused: bool) -> None:
+        """Begin nothing, not even a probe: what is outstanding ends, the rest is given back. Or go on."""
+        self._is_shut = is_paused or self._is_draining
+        if is_paused:
+            for desk in self._desks:
+                desk.give_up_spare()
+            self._wake_all(Signal.LEAVE)
+        self._nudge.set()
+        self._leases.wake()
 
     async def _close(self) -> None:
         await self._recorder.flush()
@@ -128,7 +139,7 @@ class Lane:
     async def _feed(self) -> None:
         while not self._is_draining:
             self._nudge = anyio.Event()
-            if not self.health.is_up:
+            if self._is_shut or not self.health.is_up:
                 await self._wait_out()
                 continue
             if self._backlog:
@@ -150,18 +161,20 @@ class Lane:
         if claimed:
             self._backlog.extend(claimed)
             self._dispatch()
-        if len(claimed) < limit:
+        if len(claimed) < limit and not self._is_shut:
             await self._leases.wait_for_work()
 
     def _room(self) -> int:
         return UNRECORDED_MAX - len(self._leases) - len(self._recorder)
 
     async def _wait_out(self) -> None:
-        """The destination is down: keep nothing leased, and let a probe through when the pause is over."""
-        if self._judge.has_overdue:
+        """Shut or down: keep nothing leased, and let a probe through when the outage's pause is over."""
+        if self._is_shut:
+            await self._give_back_backlog()
+        elif self._judge.has_overdue:
             await self._expire()
             return
-        if self.health.is_probing:
+        if self._is_shut or self.health.is_probing:
             await self._nudge.wait()
             return
         if not self._desks or self.health.failures > 1:
@@ -188,6 +201,7 @@ class Lane:
         rest = self._backlog.clear()
         if not await self._leases.give_back(rest):
             self._backlog.extend(rest)
+            self._nudge.set()
 
     async def _expire(self) -> None:
         """One delivery has outlived ``max_age`` in this outage: so have others, without a probe for each."""
@@ -217,7 +231,7 @@ class Lane:
         return self._deliver.associations if is_over else self._conceded
 
     def _add_worker(self) -> bool:
-        if self._is_draining or not self.health.is_up:
+        if self._is_shut or not self.health.is_up:
             return False
         if self._parked:
             self._parked.pop().wake(Signal.WORK)
@@ -275,10 +289,9 @@ class Lane:
         has_room = bool(self._parked) or len(self._desks) < self._limit()
         if has_room and self.health.is_up:
             for desk in self._desks:
-                spare, since = desk.spare, desk.busy_since
-                if spare is not None and since is not None and now - since >= PATIENCE_S:
-                    desk.spare = None
-                    self.put_back(desk, spare)
+                since = desk.busy_since
+                if since is not None and now - since >= PATIENCE_S:
+                    desk.give_up_spare()
         if self._backlog and self._taken == self._taken_before:
             self._add_worker()
         self._taken_before = self._taken
@@ -299,7 +312,7 @@ class Lane:
 
     def park(self, desk: Desk) -> bool:
         """Put ``desk`` on the stack of those without work. False: it should leave instead."""
-        if self._is_draining or not self.health.is_up:
+        if self._is_shut or not self.health.is_up:
             return False
         desk.parked_at = self._clock.monotonic()
         self._parked.append(desk)
@@ -310,7 +323,7 @@ class Lane:
             self._parked.remove(desk)
 
     def take(self, desk: Desk) -> Delivery | None:
-        if self._is_draining or not (self.health.is_up or (desk.is_probe and not desk.in_hand)):
+        if self._is_shut or not (self.health.is_up or (desk.is_probe and not desk.in_hand)):
             return None
         delivery = self._backlog.take()
         if delivery is None:
@@ -392,6 +405,11 @@ class Lanes:
         async with anyio.create_task_group() as tasks:
             for lane in self._lanes.values():
                 tasks.start_soon(_keep_running, lane)
+
+    def pause(self, destination: str, is_paused: bool) -> None:
+        """Stop sending to one destination, or go on."""
+        if lane := self._lanes.get(destination):
+            lane.pause(is_paused)
 
     async def drain(self, timeout_s: float) -> None:
         """Let what is outstanding end, for ``timeout_s`` at most; nothing new is begun."""

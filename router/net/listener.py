@@ -1,7 +1,8 @@
 """A listening port: one task for each association, limits kept before a handler sees anything.
 
 An association over a limit is answered with A-ASSOCIATE-RJ, transient, local-limit-exceeded (PS3.8 §9.3.4),
-so that the peer tries again later; it costs no handler and no memory beyond its request.
+so that the peer tries again later; it costs no handler and no memory beyond its request. So is everyone while
+an operator drains the gateway (temporary-congestion).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ CLOSE_GRACE_S = 5.0  # for the peer to take our last bytes and close (ARTIM, PS3
 DRAIN_IDLE_S = 1.0  # a sender that asks nothing for so long is not kept waiting for
 _REJECTED_TRANSIENT = 2
 _PRESENTATION_RELATED = 3
+_TEMPORARY_CONGESTION = 1
 _LOCAL_LIMIT_EXCEEDED = 2
 
 Handler = Callable[[Connection], Awaitable[None]]
@@ -53,6 +55,7 @@ class ListeningPort:
         self._open: set[Connection] = set()
         self._by_peer: Counter[str] = Counter()
         self._emptied = asyncio.Event()
+        self.is_refusing = False  # whoever comes is told to come again later
 
     @property
     def port(self) -> int:
@@ -152,10 +155,11 @@ class ListeningPort:
         is_over = len(self._open) >= limits.associations or (
             self._by_peer[connection.peer] >= limits.associations_per_peer
         )
+        refused = _DRAINING if self.is_refusing else _OVER if is_over else None
         self._open.add(connection)
         self._by_peer[connection.peer] += 1
         try:
-            await (_refuse(connection, self._on_reject) if is_over else self._handler(connection))
+            await (_refuse(connection, refused, self._on_reject) if refused else self._handler(connection))
             await connection.close(CLOSE_GRACE_S)
         except (AssociationError, RemoteProtocolError):
             pass  # the handler has said what there is to say; the connection is over
@@ -169,13 +173,19 @@ class ListeningPort:
                 self._emptied.set()
 
 
-async def _refuse(connection: Connection, on_reject: Callable[[str], None]) -> None:
-    """Answer the request of an association that is over a limit."""
+_Refused = tuple[int, str]  # the reason in A-ASSOCIATE-RJ, and its word in the metric
+_DRAINING: _Refused = (_TEMPORARY_CONGESTION, "draining")
+_OVER: _Refused = (_LOCAL_LIMIT_EXCEEDED, "local_limit_exceeded")
+
+
+async def _refuse(connection: Connection, refused: _Refused, on_reject: Callable[[str], None]) -> None:
+    """Answer the request of an association that is not wanted now."""
+    reason, word = refused
     try:
         event = await connection.next_event()
         if isinstance(event, AssociationRequested):
-            on_reject("local_limit_exceeded")
-            connection.association.reject(_REJECTED_TRANSIENT, _PRESENTATION_RELATED, _LOCAL_LIMIT_EXCEEDED)
+            on_reject(word)
+            connection.association.reject(_REJECTED_TRANSIENT, _PRESENTATION_RELATED, reason)
             await connection.flush()
     except RouterError:
         return

@@ -1,7 +1,7 @@
 """Looking into a spool from outside the gateway, and making a new ledger from what the segments say.
 
-All functions are synchronous. Reading works beside a running gateway, too; ``retry`` and ``rebuild`` take the
-spool's lock and refuse while it runs.
+All functions are synchronous. Reading works beside a running gateway, too; ``rebuild`` takes the spool's lock
+and refuses while it runs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import apsw
 
 from router.errors import NotAllowed, StorageError, UnknownItem
 from router.model import DeliveryRecord, DeliveryState, Instance, InstanceState, InstanceTrace, QueueDepth
-from router.spool import queries
+from router.spool import operations, queries
 from router.spool.files import Files, storage_error, sync_directory, take_lock
-from router.spool.ledger import Ledger
+from router.spool.orders import Operation, Paused
 from router.spool.reader import VERIFY_STEP_BYTES, OpenFiles, Reader, damaged, read_fully
 from router.spool.rebuilding import NewLedger
 from router.spool.scan import Found, large_objects, records, segment_files
@@ -228,10 +228,15 @@ def list_deliveries(
     state: DeliveryState | None = None,
     limit: int = 100,
     after: int | None = None,
+    sop_instance_uid: str | None = None,
+    calling_ae: str | None = None,
 ) -> list[DeliveryRecord]:
     """See ``Spool.list_deliveries``."""
     return _ask(
-        directory, lambda connection: queries.list_deliveries(connection, destination, state, limit, after)
+        directory,
+        lambda connection: queries.list_deliveries(
+            connection, destination, state, limit, after, sop_instance_uid, calling_ae
+        ),
     )
 
 
@@ -250,6 +255,16 @@ def corrupt(directory: Path, limit: int = 100, after: int = 0) -> list[Instance]
     return _ask(directory, lambda connection: queries.corrupt(connection, after, limit))
 
 
+def audit(directory: Path, limit: int = 100, before: int | None = None) -> list[Operation]:
+    """See ``Orders.audit``."""
+    return _ask(directory, lambda connection: operations.operations(connection, limit, before))
+
+
+def paused(directory: Path) -> dict[str, Paused]:
+    """See ``Orders.paused``."""
+    return _ask(directory, operations.paused)
+
+
 def stats(directory: Path) -> SpoolStats:
     """See ``Spool.stats``."""
     live = _ask(directory, queries.live_by_segment)
@@ -264,24 +279,3 @@ def stats(directory: Path) -> SpoolStats:
         large_objects=large_count,
         unrouted=unrouted,
     )
-
-
-def retry(
-    directory: Path,
-    now: float,
-    ids: list[int] | None = None,
-    *,
-    destination: str | None = None,
-    state: DeliveryState | None = None,
-) -> int:
-    """See ``Spool.retry``; only while the gateway does not run."""
-    lock = take_lock(directory)
-    try:
-        ledger = Ledger(directory, "operator", 0.0)
-        with closing(ledger.connection):
-            ledger.begin()
-            count, _ = ledger.retry(ids, destination, state, now)
-            ledger.commit()
-            return count
-    finally:
-        os.close(lock)

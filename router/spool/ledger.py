@@ -240,7 +240,7 @@ class Ledger:
             "FROM v WHERE instances.key = v.key AND instances.state = 0",
         )
         if dropped:
-            self._release_done(dropped, items[-1][1])
+            self.release_done(dropped, items[-1][1])
         return woken
 
     def claim(
@@ -301,7 +301,7 @@ class Ledger:
         )
         final = [o.key for o in outcomes if o.state.is_final]
         if final:
-            self._release_done(final, outcomes[-1].ended_at)
+            self.release_done(final, outcomes[-1].ended_at)
         return {o.destination for o in outcomes if o.state is DeliveryState.PENDING}
 
     def give_back(self, ids: Sequence[int], now: float) -> None:
@@ -330,36 +330,9 @@ class Ledger:
             )
         return {str(name) for (name,) in names}
 
-    def retry(
-        self, ids: Sequence[int] | None, destination: str | None, state: DeliveryState | None, now: float
-    ) -> tuple[int, set[str]]:
-        """Make deliveries due now: how many, and whose. Attempts count anew, for the dead age does, too."""
-        codes = [DELIVERY_CODE[state]] if state is not None else [PENDING, HELD, DEAD]
-        allowed = ",".join(str(c) for c in codes if c in (PENDING, HELD, DEAD)) or "-1"
-        where = f"state IN ({allowed}) AND state < 4"
-        bindings: list[int | float | str] = []
-        if ids is not None:
-            where += " AND id IN (SELECT value FROM json_each(?))"
-            bindings.append(encode_json(list(ids)).decode())
-        if destination is not None:
-            where += " AND destination = ?"
-            bindings.append(self._destination(destination))
-        where += " AND destination NOT IN (SELECT id FROM destinations WHERE name = '')"
-        names = self._execute(
-            "SELECT DISTINCT name FROM destinations WHERE id IN "
-            f"(SELECT destination FROM deliveries WHERE {where})",
-            bindings,
-        ).fetchall()
-        self._execute(
-            f"UPDATE deliveries SET created_at = iif(state = {DEAD}, ?, created_at), state = {PENDING}, "
-            f"attempts = 0, due_at = ?, changed_at = ?, reason = ? WHERE {where}",
-            [now, now, now, Reason.OPERATOR.value, *bindings],
-        )
-        return self.connection.changes(), {str(name) for (name,) in names}
-
     # Release and history
 
-    def _release_done(self, keys: Sequence[int], now: float) -> None:
+    def release_done(self, keys: Sequence[int], now: float) -> None:
         """Release those of ``keys`` whose deliveries are all final, or note when retention will."""
         wanted = encode_json(keys).decode()
         if self._retention_s > 0:
@@ -370,6 +343,13 @@ class Ledger:
             return
         self._release(f"SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM instances i "
                       f"WHERE {_DONE_WITH}", (wanted,), now)  # fmt: skip
+
+    def release_corrupt(self, keys: str, now: float) -> int:
+        """Release those of ``keys`` (JSON) that are damaged; how many."""
+        before = len(self.released)
+        self._release("SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM instances i "
+                      f"WHERE i.key IN {_IDS} AND i.state = 2", (keys,), now)  # fmt: skip
+        return len(self.released) - before
 
     def release_retained(self, now: float, limit: int) -> int:
         """Release instances whose retention has passed; how many."""

@@ -7,7 +7,6 @@ All take a connection that may be read-only; none scans the history, except ``tr
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 
 import apsw
@@ -29,7 +28,6 @@ from router.spool.rows import INSTANCE_JSON, decode_decision, decode_instances, 
 from router.spool.schema import (
     ACTIVE,
     CORRUPT,
-    DELIVERED,
     DELIVERY_CODE,
     DELIVERY_STATES,
     KEY_MASK,
@@ -165,6 +163,8 @@ def list_deliveries(
     state: DeliveryState | None,
     limit: int,
     after: int | None,
+    sop_instance_uid: str | None = None,
+    calling_ae: str | None = None,
 ) -> list[DeliveryRecord]:
     """Deliveries by rising id; see ``Spool.list_deliveries``."""
     where = ["d.id > ?"]
@@ -175,7 +175,16 @@ def list_deliveries(
     if state is not None:
         code = DELIVERY_CODE[state]
         where.append(f"d.state = {code}" + (" AND d.state < 4" if code < 4 else ""))
-    is_open = state is not None and DELIVERY_CODE[state] < 4
+    if sop_instance_uid is not None:
+        where.append(
+            "d.id IN (SELECT x.id FROM instances k CROSS JOIN deliveries x "
+            f"ON x.id > k.key AND x.id < k.key + {ORDINALS} WHERE k.uid = ?)"
+        )
+        bindings.append(sop_instance_uid)
+    if calling_ae is not None:
+        where.append("json_extract(i.arrival, '$.origin.calling_ae') = ?")
+        bindings.append(calling_ae)
+    is_open = state is not None and DELIVERY_CODE[state] < 4 and sop_instance_uid is None
     source = (
         _RECORD.replace("deliveries d", "deliveries d INDEXED BY deliveries_open") if is_open else _RECORD
     )
@@ -183,22 +192,6 @@ def list_deliveries(
         f"{source} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?", (*bindings, limit)
     )
     return [_record(row) for row in rows]
-
-
-def retryable(
-    connection: apsw.Connection, destination: str | None, state: DeliveryState | None
-) -> array[int]:
-    """Ids of the open deliveries that ``Ledger.retry`` would make due."""
-    where = f"state < {DELIVERED} AND state <> {ACTIVE}"
-    bindings: list[int | str] = []
-    if state is not None:
-        where += " AND state = ?"
-        bindings.append(DELIVERY_CODE[state])
-    if destination is not None:
-        where += " AND destination = (SELECT id FROM destinations WHERE name = ?)"
-        bindings.append(destination)
-    sql = f"SELECT id FROM deliveries INDEXED BY deliveries_open WHERE state < 4 AND {where}"
-    return array("q", (int(row[0]) for row in connection.execute(sql, bindings)))
 
 
 def show(connection: apsw.Connection, delivery_id: int) -> DeliveryRecord:

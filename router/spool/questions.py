@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio.to_thread
 import apsw
 
-from router.errors import StorageError
+from router.errors import StorageError, UnknownItem
 from router.model import DeliveryRecord, DeliveryState, Instance, InstanceTrace, QueueDepth
 from router.spool import queries
 from router.spool.schema import connect
@@ -53,11 +53,23 @@ class Questions:
         state: DeliveryState | None = None,
         limit: int = 100,
         after: int | None = None,
+        *,
+        sop_instance_uid: str | None = None,
+        calling_ae: str | None = None,
     ) -> list[DeliveryRecord]:
         """Deliveries by rising id, from the one after ``after``; without their attempts."""
         return await self._query(
-            lambda connection: queries.list_deliveries(connection, destination, state, limit, after)
+            lambda connection: queries.list_deliveries(
+                connection, destination, state, limit, after, sop_instance_uid, calling_ae
+            )
         )
+
+    async def instance(self, key: int) -> Instance:
+        """One instance as it is now. ``UnknownItem`` if there is none, or no longer any history of it."""
+        found = await self._query(lambda connection: queries.instance(connection, key))
+        if found is None:
+            raise UnknownItem(f"there is no instance {key}")
+        return found
 
     async def show(self, delivery_id: int) -> DeliveryRecord:
         """One delivery with its attempts. ``UnknownItem`` if there is none."""

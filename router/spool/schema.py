@@ -2,7 +2,9 @@
 
 ``instances``: one row for each arrival, kept as history after its release. ``deliveries``: one for each
 instance and destination; its id is the instance's key plus an ordinal, so the deliveries of an instance lie
-together and no index from key to delivery is needed. ``attempts``: one for each attempt.
+together and no index from key to delivery is needed. ``attempts``: one for each attempt. ``operations``: what
+operators did. ``paused``: destinations that are sent nothing. A ledger of an earlier version is brought up to
+date, in place, when the spool is opened.
 
 Every index that the queue works by is partial: it holds what is not finished and nothing of the history,
 so that claiming costs the same whatever lies behind or ahead. An index from segment to instances would cost
@@ -28,7 +30,7 @@ LEDGER_NAME = "ledger.db"
 ORDINALS = 1024  # deliveries of one instance at most, and the step between keys: 20 bits of it count
 KEY_MASK = -ORDINALS
 LARGE = -1  # ``segment`` of an object in a file of its own
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _PAGE_BYTES = 4096
 LOG_BYTES = 20 * 1024 * 1024  # a little more than the log holds between two checkpoints
 _CACHE_KIB = 16 * 1024
@@ -80,6 +82,17 @@ CREATE TABLE attempts(
   PRIMARY KEY(delivery, number)) STRICT, WITHOUT ROWID;
 """
 
+# From each version to the next; every statement of one of them is a transaction together with the version.
+MIGRATIONS = {
+    1: """
+CREATE TABLE operations(
+  id INTEGER PRIMARY KEY, at REAL NOT NULL, ended_at REAL, who TEXT NOT NULL, address TEXT NOT NULL,
+  action TEXT NOT NULL, target TEXT NOT NULL, count INTEGER NOT NULL, detail TEXT NOT NULL) STRICT;
+CREATE TABLE paused(
+  destination TEXT PRIMARY KEY, since REAL NOT NULL, who TEXT NOT NULL) STRICT, WITHOUT ROWID;
+""",
+}
+
 # An instance is live for one of these reasons, each with its index.
 LIVE_KEYS = (
     "SELECT key FROM instances WHERE state = 0 UNION SELECT key FROM instances WHERE state = 2 "
@@ -102,8 +115,10 @@ def connect(directory: Path, *, read_only: bool) -> apsw.Connection:
         raise StorageError(f"{path}: {error}", out_of_resources=False) from error
     if version != SCHEMA_VERSION:
         connection.close()
+        is_older = isinstance(version, int) and 0 < version < SCHEMA_VERSION
+        hint = ": the gateway brings it up to date when it starts" if is_older else ""
         raise StorageError(
-            f"{path}: ledger of version {version}, not {SCHEMA_VERSION}", out_of_resources=False
+            f"{path}: ledger of version {version}, not {SCHEMA_VERSION}{hint}", out_of_resources=False
         )
     return connection
 
@@ -132,10 +147,22 @@ def _prepare(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint=0")  # housekeeping does it, off the appends' way
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-    if connection.pragma("user_version") == 0:
+    version = connection.pragma("user_version")
+    if version == 0:
         with connection:
             connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("PRAGMA user_version=1")
+            version = 1
+    _migrate(connection, version)
+
+
+def _migrate(connection: apsw.Connection, version: object) -> None:
+    """Step by step; a crash in between leaves a whole earlier version. Later versions are left alone."""
+    while isinstance(version, int) and version in MIGRATIONS:
+        with connection:
+            connection.execute(MIGRATIONS[version])
+            version += 1
+            connection.execute(f"PRAGMA user_version={version}")
 
 
 @cache

@@ -11,7 +11,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +26,6 @@ from router.model import (
     Arrival,
     Buffer,
     Delivery,
-    DeliveryState,
     Instance,
     Outcome,
     Routed,
@@ -40,6 +38,7 @@ from router.spool.housekeeping import Housekeeper
 from router.spool.large import LargeObject, LargeSeam
 from router.spool.ledger import Ledger
 from router.spool.objects import Objects
+from router.spool.ordering import Orders
 from router.spool.record import encode_arrival, header_bytes
 from router.spool.scan import refuse_lost_ledger
 from router.spool.schema import LARGE, ORDINALS
@@ -50,7 +49,6 @@ from router.spool.writer import Item, Writer
 
 T = TypeVar("T")
 SOON_S = 0.002  # what routing and outcomes may wait for an append that takes them along
-RETRY_STEP = 1000  # deliveries made due in one transaction
 
 
 class Spool(Objects):
@@ -97,6 +95,9 @@ class Spool(Objects):
         self._writer.on_chores = self.housekeeper.ring
         self._handover = Handover(self._read_unrouted)
         self._gates = Gates(self.next_due, clock)
+        self.orders = Orders(
+            query=self._query, change=self._change, wake=self._gates.wake, recall=self._recall, clock=clock
+        )
         self._last_key = 0
         self._large_bytes = 0
         self._large_count = 0
@@ -374,31 +375,12 @@ class Spool(Objects):
             )
         )
 
-    async def retry(
-        self,
-        ids: Sequence[int] | None = None,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-    ) -> int:
-        """Make dead, held or pending deliveries due now; those named, or all that match. Returns how many.
-
-        The attempts count anew; for a dead one the age does, too.
-        """
-        now = self._clock.now()
-        if ids is None:
-            ids = await self._query(lambda connection: queries.retryable(connection, destination, state))
-        count = 0
-        for start in range(
-            0, len(ids), RETRY_STEP
-        ):  # in steps, so that no append waits for all of a long queue
-            some = ids[start : start + RETRY_STEP]
-            done, _ = await self._change(
-                partial(Ledger.retry, ids=some, destination=destination, state=state, now=now),
-                then=lambda result: self._gates.wake(result[1]),
-            )
-            count += done
-        return count
+    def _recall(self, destination: str) -> None:
+        """What was leased for a lane that takes nothing any more is given back."""
+        gate = self._gates.of(destination)
+        handed = gate.take_handed(len(gate.handed))
+        if handed:
+            self._submit_give_back(handed, self._future())
 
     async def _mark_corrupt(self, instance: Instance) -> None:
         place, now = instance.place, self._clock.now()

@@ -19,7 +19,7 @@ from router.model import DeliveryState, QueueDepth
 from router.telemetry import Telemetry
 from router.views import Phase
 from tests.api.asgi import ask
-from tests.fake_store import DECISION, KEY, FakeStore, record, trace
+from tests.fake_store import DECISION, KEY, FakeStore, FakeSwitches, record, trace
 
 
 class Served:
@@ -27,6 +27,7 @@ class Served:
 
     def __init__(self) -> None:
         self.store = FakeStore()
+        self.switches = FakeSwitches()
         self.clock = ManualClock()
         self.telemetry = Telemetry()
         self.phase = Phase.RUNNING
@@ -37,6 +38,7 @@ class Served:
             phase=lambda: self.phase,
             destinations_up=self.telemetry.destinations_up,
             dicom_ports=lambda: (11112,),
+            switches=self.switches.switches,
         )
         self.app = HttpApp(admin=admin, telemetry=self.telemetry, clock=self.clock)
 
@@ -111,24 +113,6 @@ async def test_the_queue(served: Served) -> None:
     assert (one["state"], one["key"]) == ("dead", str(KEY))
 
 
-async def test_retry(served: Served) -> None:
-    answer = await ask(served.app, "POST", "/api/v1/queue/retry", {"ids": [1, 2]})
-    assert (answer.status, answer.json) == (200, {"count": 2})
-    answer = await ask(served.app, "POST", "/api/v1/queue/retry", {"destination": "pacs", "state": "dead"})
-    assert served.store.retried == [((1, 2), None, None), (None, "pacs", DeliveryState.DEAD)]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [({}, 409), ({"ids": ["x"]}, 422), ({"state": "asleep"}, 422), (b"{", 422), ({"destinaton": "x"}, 422)],
-)
-async def test_a_retry_that_says_nothing_clear(served: Served, body: object, status: int) -> None:
-    answer = await ask(served.app, "POST", "/api/v1/queue/retry", body)
-    assert answer.status == status
-    assert answer.json["error"]
-    assert served.store.retried == []
-
-
 async def test_trace(served: Served) -> None:
     served.store.traces = [trace(record(1), decision=DECISION)]
     (arrival,) = (await ask(served.app, "GET", "/api/v1/trace/1.2.3")).json
@@ -154,13 +138,13 @@ async def test_a_failing_store_is_said_without_a_traceback(served: Served) -> No
 
 async def test_every_answer_is_described(served: Served) -> None:
     description = (await ask(served.app, "GET", "/api/v1/openapi.json")).json
-    assert set(description["paths"]) == {
-        "/api/v1/queue",
-        "/api/v1/queue/{delivery_id}",
-        "/api/v1/queue/retry",
-        "/api/v1/trace/{sop_instance_uid}",
-        "/api/v1/status",
-    }
+    paths = {path.removeprefix("/api/v1/"): set(kinds) for path, kinds in description["paths"].items()}
+    asked = {"queue", "queue/{delivery_id}", "trace/{sop_instance_uid}", "status", "audit", "destinations"}
+    asked |= {"instances/corrupt", "instances/{key}/file"}
+    ordered = {f"queue/{action}" for action in ("hold", "resume", "retry", "discard", "redirect", "replay")}
+    ordered |= {"destinations/{name}/pause", "destinations/{name}/resume", "drain", "undrain"}
+    ordered |= {"instances/corrupt/discard"}
+    assert paths == {path: {"get"} for path in asked} | {path: {"post"} for path in ordered}
     assert "DeliveryView" in description["components"]["schemas"]
 
 

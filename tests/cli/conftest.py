@@ -21,7 +21,7 @@ from router.config.settings import Modality, Settings
 from router.sink import SinkOptions, run_sink
 from router.telemetry import Telemetry
 from router.views import Phase
-from tests.fake_store import FakeStore
+from tests.fake_store import FakeStore, FakeSwitches
 
 Run = Callable[..., Result]
 
@@ -51,11 +51,13 @@ class Remote:
 
     url: str
     store: FakeStore
+    switches: FakeSwitches
 
 
 @pytest.fixture
 def remote(portal: BlockingPortal) -> Iterator[Remote]:
     store, telemetry, clock = FakeStore(), Telemetry(), ManualClock()
+    switches = FakeSwitches()
     admin = Admin(
         spool=store,
         settings=Settings(modalities={"pacs": Modality(ae_title="PACS", host="h", port=104)}),
@@ -63,12 +65,13 @@ def remote(portal: BlockingPortal) -> Iterator[Remote]:
         phase=lambda: Phase.RUNNING,
         destinations_up=telemetry.destinations_up,
         dicom_ports=lambda: (11112,),
+        switches=switches.switches,
     )
     app = portal.call(lambda: HttpApp(admin=admin, telemetry=telemetry, clock=clock))
     server = HttpServer(app)
     server.bind("127.0.0.1", 0)
     serving = portal.start_task_soon(server.serve)
-    yield Remote(url=f"http://127.0.0.1:{server.port}", store=store)
+    yield Remote(url=f"http://127.0.0.1:{server.port}", store=store, switches=switches)
     server.stop()
     serving.result(timeout=20)
 

@@ -62,25 +62,6 @@ def test_what_is_not_there_is_said_in_one_sentence(run: Run, remote: Remote) -> 
         assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_retry_by_number_and_by_filter(run: Run, remote: Remote) -> None:
-    assert "2 due again" in run("queue", "retry", 1, 2, "--url", remote.url).stdout
-    run("queue", "retry", "-d", "pacs", "-s", "dead", "--url", remote.url)
-    run("queue", "retry", "--all", "--url", remote.url)
-    assert remote.store.retried == [
-        ((1, 2), None, None),
-        (None, "pacs", DeliveryState.DEAD),
-        (None, None, None),
-    ]
-
-
-@pytest.mark.parametrize("arguments", [(), ("1", "--all"), ("1", "-d", "pacs")])
-def test_a_retry_that_is_not_clear_is_wrong_use(run: Run, remote: Remote, arguments: tuple[str, ...]) -> None:
-    result = run("queue", "retry", *arguments, "--url", remote.url)
-    assert result.exit_code == 2
-    assert "Say which deliveries" in result.stderr
-    assert remote.store.retried == []
-
-
 def test_a_trace_tells_who_why_and_what_became_of_it(run: Run, remote: Remote) -> None:
     remote.store.traces = [trace(record(1), decision=DECISION)]
     result = run("trace", "1.2.3", "--url", remote.url)

@@ -29,11 +29,13 @@ from router.model import (
 )
 from router.spool import Spool, SpoolStats
 from router.spool.files import Files
+from router.spool.orders import Action, Operator, Order, Selection
 
 MIB = 1024 * 1024
 SETTINGS = SpoolSettings(segment_bytes=MIB, min_free_bytes=0)
 ORIGIN = Origin(calling_ae="CT1", called_ae="ROUTER", peer="192.0.2.7", listener="11112")
 META = b"file meta"
+BY = Operator(who="anna@pacs", address="192.0.2.1")
 _uids = count(1)
 
 
@@ -91,6 +93,21 @@ def outcome(
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         retry_at=retry_at,
     )
+
+
+def order(
+    action: Action,
+    *ids: int,
+    to: str | None = None,
+    destination: str | None = None,
+    state: DeliveryState | None = None,
+    uid: str | None = None,
+) -> Order:
+    """An order about those numbered, those that match, or all."""
+    selection = Selection(ids=ids, destination=destination, state=state, sop_instance_uid=uid)
+    if not selection.is_explicit:
+        selection = Selection(everything=True)
+    return Order(action=action, selection=selection, by=BY, to=to)
 
 
 async def read(spool: Spool, instance: Instance) -> bytes:

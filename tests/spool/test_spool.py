@@ -19,6 +19,7 @@ from router.model import (
     Routed,
 )
 from router.spool import Spool
+from router.spool.orders import Action
 from tests.spool.samples import (
     META,
     append,
@@ -29,6 +30,7 @@ from tests.spool.samples import (
     deliver,
     keep_house,
     opened,
+    order,
     outcome,
     read,
     routed,
@@ -121,7 +123,6 @@ async def test_held_without_destination(spool: Spool, clock: ManualClock) -> Non
     (record,) = await spool.list_deliveries(state=DeliveryState.HELD)
     assert (record.destination, record.reason) == ("", Reason.UNMATCHED)
     assert (await settled_stats(spool)).bytes_live > 0
-    assert await spool.retry() == 0  # there is nowhere to send it
 
 
 async def test_dropped_is_released(spool: Spool, clock: ManualClock) -> None:
@@ -211,9 +212,8 @@ async def test_dead_keeps_the_bytes_until_retried(spool: Spool, clock: ManualClo
         QueueDepth(destination="pacs", state=DeliveryState.DEAD, count=1, oldest_at=1_700_000_000.0)
     ]
     clock.advance(1000)
-    assert await spool.retry(destination="elsewhere") == 0
-    assert await spool.retry(state=DeliveryState.DELIVERED) == 0
-    assert await spool.retry([delivery.delivery_id]) == 1
+    assert (await spool.orders.carry_out(order(Action.RETRY, destination="elsewhere"))).count == 0
+    assert (await spool.orders.carry_out(order(Action.RETRY, delivery.delivery_id))).count == 1
     (again,) = await claim(spool, clock)
     assert (again.attempts, again.created_at) == (0, clock.now())
     await spool.record([outcome(again, clock.now())])
@@ -300,21 +300,6 @@ async def test_operators_lists(spool: Spool, clock: ManualClock) -> None:
     with pytest.raises(UnknownItem):
         await spool.show(1)
     assert await spool.trace("9.9") == []
-
-
-async def test_long_queue_is_retried_in_steps(
-    spool: Spool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("router.spool.spool.RETRY_STEP", 3)
-    instances = [await append(spool, n) for n in range(10)]
-    await spool.route([routed(i, "pacs", "archive") for i in instances], clock.now())
-    await spool.record(
-        [outcome(d, clock.now(), DeliveryState.DEAD, Reason.MAX_AGE) for d in await claim(spool, clock)]
-    )
-    assert await spool.retry(destination="pacs", state=DeliveryState.DEAD) == 10
-    assert await spool.retry(destination="pacs", state=DeliveryState.DEAD) == 0
-    assert await spool.retry() == 20
-    assert len(await claim(spool, clock, limit=50)) == 10
 
 
 async def test_a_lane_that_waits_is_handed_what_is_routed_without_a_claim(
