@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,8 @@ class LargeObject:
         try:
             await self._seam.name_in_ledger(instance)
         except StorageError:
-            await anyio.to_thread.run_sync(remove, self._seam.directory, key)
+            with suppress(OSError):
+                await anyio.to_thread.run_sync(remove, self._seam.directory, key)
             raise
         return instance
 
@@ -132,7 +134,8 @@ class LargeObject:
             self._path.rename(directory / f"{instance.key}.dcm")
             files.sync_directory(directory)
         except OSError:
-            remove(directory, instance.key)
+            with suppress(OSError):
+                remove(directory, instance.key)
             raise
         os.close(self._fd)
         self._fd = _CLOSED
@@ -146,9 +149,11 @@ class LargeObject:
 
     def _discard(self) -> None:
         if self._fd != _CLOSED:
-            os.close(self._fd)
+            with suppress(OSError):
+                os.close(self._fd)
             self._fd = _CLOSED
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # then it goes when the spool is opened next
+            self._path.unlink(missing_ok=True)
 
 
 def remove(directory: Path, key: int) -> None:

@@ -10,6 +10,7 @@ object's file has its key as its name.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -123,12 +124,13 @@ class Reader:
 
     def __init__(self, files: OpenFiles) -> None:
         self.files = files
+        self._nowait = _NOWAIT  # 0 once a file system (tmpfs, NFS) has said that it knows no such thing
 
     def read_now(self, instance: Instance, buffers: Sequence[memoryview]) -> bool | None:
         """The whole object without waiting: True if intact, False if not, None if it is not in memory."""
-        if not _NOWAIT or instance.place.length_bytes > ON_LOOP_BYTES:
+        if not self._nowait or instance.place.length_bytes > ON_LOOP_BYTES:
             return None
-        return self._read(instance, buffers, _NOWAIT)
+        return self._read(instance, buffers, self._nowait)
 
     def read(self, instance: Instance, buffers: Sequence[memoryview]) -> bool:
         """The whole object; False if it is not intact or not there. May raise ``OSError``."""
@@ -143,7 +145,9 @@ class Reader:
         try:
             if not read_fully(entry[0], buffers, place.offset, flags):
                 return None if flags else False
-        except BlockingIOError:
+        except OSError as error:
+            if not flags or not self._would_wait(error):
+                raise
             return None
         finally:
             self.files.release(entry)
@@ -156,10 +160,10 @@ class Reader:
         self, instance: Instance, offset: int, buffers: Sequence[memoryview], *, wait: bool
     ) -> bool | None:
         """A part, from ``offset`` of the object: True, False (not there any more) or None (would wait)."""
-        if not wait and not _NOWAIT:
+        if not wait and not self._nowait:
             return None
         place = instance.place
-        flags = 0 if wait else _NOWAIT
+        flags = 0 if wait else self._nowait
         try:
             entry = self.files.acquire(place.segment, instance.key)
         except FileNotFoundError:
@@ -173,10 +177,18 @@ class Reader:
             if not read_fully(entry[0], [memoryview(mark)], place.offset - MARK_BYTES, flags):
                 return False if wait else None
             return int.from_bytes(mark, "little") == instance.key
-        except BlockingIOError:
+        except OSError as error:
+            if not flags or not self._would_wait(error):
+                raise
             return None
         finally:
             self.files.release(entry)
+
+    def _would_wait(self, error: OSError) -> bool:
+        """Whether a read without waiting failed for that reason only."""
+        if error.errno == errno.EOPNOTSUPP:
+            self._nowait = 0
+        return error.errno in (errno.EAGAIN, errno.EOPNOTSUPP)
 
     def verify(self, instance: Instance) -> bool:
         """Whether the object is intact, with bounded memory. May raise ``OSError``."""
