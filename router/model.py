@@ -67,6 +67,7 @@ class Reason(StrEnum):
     STOPPED = "stopped"  # the gateway was asked to stop
     MAX_ATTEMPTS = "max_attempts"
     MAX_AGE = "max_age"
+    FAILED_OVER = "failed_over"  # one member of its group is down; another one takes it
     OPERATOR = "operator"
     REDIRECTED = "redirected"  # an operator gave it to another destination
 
@@ -98,6 +99,7 @@ class Arrival:
     transfer_syntax_uid: str
     origin: Origin
     received_at: float
+    priority: Priority = Priority.NORMAL  # the sender's (0000,0700)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +184,7 @@ class Outcome:
     transfer_syntax_uid: str = ""  # what it was sent in, where it was sent
     retry_at: float | None = None  # set where ``state`` is PENDING
     counts: bool = True  # False: not this instance's fault, and no attempt of its budget
+    carried_by: str = ""  # the member of the group that ``destination`` is; empty: ``destination`` itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +198,7 @@ class Attempt:
     status: int | None
     comment: str
     transfer_syntax_uid: str
+    carried_by: str = ""  # which member of a group made it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

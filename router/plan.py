@@ -6,7 +6,7 @@ another transfer syntax than the one in which the data set lies, and it passes t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from router.model import Instance
@@ -44,12 +44,12 @@ def pair_of(instance: Instance) -> Pair:
     return arrival.sop_class_uid, arrival.transfer_syntax_uid
 
 
-def choose_context(pair: Pair, *, accepted: Mapping[Pair, int], proposed: Collection[Pair]) -> Choice:
-    """Find the context for ``pair`` among those ``accepted`` (pair → context ID) of those ``proposed``."""
+def choose_context(pair: Pair, *, accepted: Mapping[Pair, int], refused: Container[Pair]) -> Choice:
+    """Find the context for ``pair`` among those ``accepted`` (pair → context ID); or was it ``refused``?"""
     context_id = accepted.get(pair)
     if context_id is not None:
         return Carried(context_id=context_id)
-    return _REFUSED if pair in proposed else _NOT_PROPOSED
+    return _REFUSED if pair in refused else _NOT_PROPOSED
 
 
 def choose_pairs(waiting: Iterable[Pair], recent: Iterable[Pair]) -> tuple[Pair, ...]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -30,7 +31,9 @@ from router.errors import AssociationError, RemoteProtocolError
 from router.model import Arrival, Origin
 from router.net.connection import Connection
 from router.net.listener import ListeningPort
+from router.receive.answers import Answers
 
+_WINDOW_BYTES = 64 * 1024 * 1024
 _SAFE = re.compile(r"[^0-9A-Za-z.\-]")
 
 
@@ -74,6 +77,7 @@ class SinkOptions:
     reject: Rejection | None = None
     transfer_syntaxes: tuple[str, ...] = ()  # accept no other; empty: all
     max_pdu_bytes: int = 131072
+    window: int = 1  # accept so many outstanding on one association, and answer as they are done
     ready_file: Path | None = None  # written with {"dicom": [port]} once the port is open
     seed: int | None = None
 
@@ -121,11 +125,19 @@ class Sink:
             connection.association.reject(*_REJECTIONS[refusal])
         else:
             chosen = options.transfer_syntaxes or None
-            connection.association.accept(negotiate(request, allowed=None, transfer_syntaxes=chosen))
+            window = (options.window, 1)
+            connection.association.accept(
+                negotiate(request, allowed=None, transfer_syntaxes=chosen, async_ops=window)
+            )
         await connection.flush()
         return refusal is None
 
     async def _converse(self, connection: Connection, request: AssociateRequest, number: int) -> None:
+        window = connection.association.window
+        if window != 1:
+            answers = Answers(connection, limit=window or self.options.window, cap_bytes=_WINDOW_BYTES)
+            await answers.run(partial(self._converse_ahead, connection, request, number, answers))
+            return
         instances = 0
         while True:
             event = await connection.next_event()
@@ -150,6 +162,36 @@ class Sink:
                 response = failure_rsp(command, Status.UNRECOGNIZED_OPERATION, command.problem)
             connection.association.send_message(event.context.id, response)
             await connection.flush()
+
+    async def _converse_ahead(
+        self, connection: Connection, request: AssociateRequest, number: int, answers: Answers
+    ) -> None:
+        """Read on while the last instances are answered."""
+        instances = 0
+        while True:
+            event = await connection.next_event()
+            if isinstance(event, ReleaseRequested):
+                await answers.wait_empty()
+                connection.association.confirm_release()
+                await connection.flush()
+                return
+            if not isinstance(event, CommandReceived):
+                continue
+            context, command = event.context, event.command
+            if command.field == CommandField.C_ECHO_RQ:
+                answers.say(context.id, echo_rsp(command, Status.SUCCESS))
+            elif command.field == CommandField.C_STORE_RQ and command.has_data_set:
+                instances += 1
+                received = await self._receive(connection, context, command, request)
+                if self.options.abort_after is not None and instances >= self.options.abort_after:
+                    received.discard()
+                    connection.abort()
+                    return
+                answer = partial(self._finish, received, command, context, request, number)
+                answers.start(context.id, answer, held_bytes=0)
+            else:
+                answers.say(context.id, failure_rsp(command, Status.UNRECOGNIZED_OPERATION, command.problem))
+            await answers.wait_room()
 
     async def _receive(
         self, connection: Connection, context: AcceptedContext, command: Command, request: AssociateRequest

@@ -12,16 +12,16 @@ def test_pair_is_class_and_syntax_as_received() -> None:
 
 def test_accepted_context_carries() -> None:
     accepted = {(CT, EXPLICIT): 1, (CT, JPEG): 3}
-    assert choose_context((CT, JPEG), accepted=accepted, proposed=set(accepted)) == Carried(context_id=3)
+    assert choose_context((CT, JPEG), accepted=accepted, refused=()) == Carried(context_id=3)
 
 
-def test_proposed_and_not_accepted_is_refused() -> None:
-    choice = choose_context((CT, JPEG), accepted={(CT, EXPLICIT): 1}, proposed={(CT, EXPLICIT), (CT, JPEG)})
+def test_what_was_refused_is_not_asked_again() -> None:
+    choice = choose_context((CT, JPEG), accepted={(CT, EXPLICIT): 1}, refused={(CT, JPEG)})
     assert isinstance(choice, Refused)
 
 
 def test_never_asked_is_not_refused() -> None:
-    choice = choose_context((MR, JPEG), accepted={(CT, EXPLICIT): 1}, proposed={(CT, EXPLICIT)})
+    choice = choose_context((MR, JPEG), accepted={(CT, EXPLICIT): 1}, refused=())
     assert isinstance(choice, NotProposed)
 
 

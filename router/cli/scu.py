@@ -187,6 +187,7 @@ def sink(
     transfer_syntax: Annotated[
         list[str] | None, typer.Option(help="Accept only these; otherwise all.", metavar="UID")
     ] = None,
+    window: Annotated[int, typer.Option(min=1, max=256, help="Accept so many unanswered at once.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Makes failures repeatable.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help='Written once open: {"dicom":[PORT]}.')] = None,
 ) -> None:
@@ -211,6 +212,7 @@ def sink(
             stall_s=stall,
             reject=Rejection(reject) if reject is not None else None,
             transfer_syntaxes=tuple(transfer_syntax or ()),
+            window=window,
             seed=seed,
             ready_file=ready_file,
         )

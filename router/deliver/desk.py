@@ -8,6 +8,8 @@ from typing import Protocol
 
 import anyio
 
+from router.deliver.judge import Judge
+from router.deliver.load import Load
 from router.deliver.settle import Ended
 from router.deliver.verdict import Verdict
 from router.model import Delivery
@@ -23,6 +25,15 @@ class Signal(Enum):
 
 class Counter(Protocol):
     """What a desk needs of its lane."""
+
+    @property
+    def load(self) -> Load: ...
+
+    @property
+    def judge(self) -> Judge: ...
+
+    @property
+    def window(self) -> int: ...
 
     def take(self, desk: Desk) -> Delivery | None: ...
 
@@ -54,6 +65,7 @@ class Desk:
         "in_hand",
         "is_open",
         "is_probe",
+        "is_surplus",
         "is_watched",
         "parked_at",
         "spare",
@@ -66,10 +78,26 @@ class Desk:
         self.is_probe = is_probe
         self.is_open = False  # it has an association
         self.is_watched = False
+        self.is_surplus = False  # fewer associations are wanted: it is given nothing more
         self.parked_at = 0.0
         self.in_hand: dict[int, Delivery] = {}
         self.spare: Delivery | None = None  # prepared ahead; the lane may take it back while it waits
         self.busy_since: float | None = None  # monotonic; an instance has been outstanding since
+
+    @property
+    def load(self) -> Load:
+        """Where to say what is outstanding."""
+        return self._lane.load
+
+    @property
+    def judge(self) -> Judge:
+        """Where to say how a probe went, and to ask whether a delivery is suspect."""
+        return self._lane.judge
+
+    @property
+    def window(self) -> int:
+        """How many may be outstanding on one association now, where the peer allows them."""
+        return self._lane.window
 
     def take(self) -> Delivery | None:
         """The next delivery, or None where there is none for this worker now."""
@@ -126,6 +154,11 @@ class Desk:
 
 class Sender(Protocol):
     """How one kind of destination is served."""
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether ``serve`` can find out if the destination is there without anything to deliver."""
+        ...
 
     async def serve(self, desk: Desk) -> None:
         """Work at ``desk`` until there is nothing to do; each delivery taken is answered, failed or put back.

@@ -55,10 +55,11 @@ class Judge:
 
     def answered(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         """The destination said something about this delivery: it is there."""
+        now = self._clock.monotonic()
         if verdict.reason is Reason.OUT_OF_RESOURCES:
-            has_changed = self.health.refused(now=self._clock.monotonic(), rng=self._rng)
+            has_changed = self.health.refused(now=now, rng=self._rng)
         else:
-            has_changed = self.health.answered()
+            has_changed = self.health.answered(now)
         if has_changed:
             self._changed(verdict, ended.comment)
         self._settle(delivery, verdict, ended)
@@ -79,6 +80,22 @@ class Judge:
         if is_down:
             self._changed(verdict, ended.comment)
         self._settle(delivery, verdict, ended, next_try_at=None if is_own_fault else self._next_try_at())
+
+    def reached(self) -> None:
+        """A probe without a delivery got through."""
+        if self.health.reached(self._clock.monotonic()):
+            self._changed(self._outage, "")
+
+    def unreached(self, verdict: Verdict, comment: str) -> None:
+        """A probe without a delivery did not get through."""
+        slow = verdict.reason is Reason.REJECTED_PERMANENT
+        self._outage = verdict
+        if self.health.failed(now=self._clock.monotonic(), rng=self._rng, slow=slow):
+            self._changed(verdict, comment)
+
+    def is_suspect(self, delivery: Delivery) -> bool:
+        """It was outstanding when an association broke, and has not been answered since."""
+        return bool(self._strikes) and delivery.delivery_id in self._strikes
 
     def forgives(self, delivery: Delivery) -> bool:
         """Its association had probably ended before it was sent: is that believable, this time?"""

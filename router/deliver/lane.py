@@ -18,25 +18,32 @@ import anyio
 from anyio.abc import TaskGroup
 
 from router.clock import Clock
-from router.config.settings import Deliver, Operation, Settings
-from router.deliver.backlog import CAPACITY_MAX, CAPACITY_MIN, Backlog, associations_wanted, next_capacity
+from router.config.settings import Deliver
+from router.deliver.backlog import (
+    CAPACITY_MAX,
+    CAPACITY_MIN,
+    SHARE,
+    Backlog,
+    Turn,
+    associations_wanted,
+    next_capacity,
+)
 from router.deliver.desk import Desk, Sender, Signal
-from router.deliver.folder import FolderSender
+from router.deliver.health import RISE_STEP_S
 from router.deliver.judge import Judge
 from router.deliver.leases import Leases
-from router.deliver.modality import TCP, ModalitySender, Network
-from router.deliver.queue import Queue
-from router.deliver.recorder import Recorder
+from router.deliver.load import Load
+from router.deliver.queue import Deliveries
+from router.deliver.recorder import Recorder, Revise
 from router.deliver.settle import Ended
 from router.deliver.verdict import Verdict, of_error
 from router.logs import get_logger
-from router.model import Delivery
+from router.model import Delivery, Priority
 from router.telemetry import Telemetry
 
 UNRECORDED_MAX = 1024  # claimed and without a durable outcome: four full backlogs
 PATIENCE_S = 0.25  # nothing should wait for a busy association for longer, if another one may be opened
-CONCESSION_S = 60.0  # how long a lane does with the associations that its destination allows
-RESTART_S = 5.0  # after a defect of ours
+URGENT_MAX = 16  # claimed at once, past a full backlog
 CLOSING_S = 10.0  # for recording and giving back when the lane ends
 
 log = get_logger("deliver")
@@ -51,10 +58,11 @@ class Lane:
         *,
         deliver: Deliver,
         sender: Sender,
-        queue: Queue,
+        queue: Deliveries,
         clock: Clock,
         telemetry: Telemetry,
         rng: Random,
+        revise: Revise | None = None,
     ) -> None:
         self.name = name
         self._deliver = deliver
@@ -62,12 +70,17 @@ class Lane:
         self._clock = clock
         self._backlog = Backlog()
         self._capacity = CAPACITY_MIN
+        self._turn = Turn()
         self._filled_at = clock.monotonic()
         self._leases = Leases(name, queue=queue, clock=clock)
         self._recorder = Recorder(
-            name, queue=queue, telemetry=telemetry, on_recorded=lambda: self._nudge.set()
+            name,
+            queue=queue,
+            telemetry=telemetry,
+            on_recorded=lambda: self._nudge.set(),
+            revise=revise,
         )
-        self._judge = Judge(
+        self.judge = Judge(
             name,
             policy=deliver.retry,
             clock=clock,
@@ -76,11 +89,10 @@ class Lane:
             telemetry=telemetry,
             on_change=self._health_changed,
         )
-        self.health = self._judge.health
+        self.health = self.judge.health
         self._desks: list[Desk] = []
         self._parked: list[Desk] = []
-        self._conceded = deliver.associations
-        self._conceded_until = 0.0
+        self.load = Load(deliver, clock)
         self._taken = 0
         self._taken_before = 0
         self._is_draining = False
@@ -90,6 +102,11 @@ class Lane:
         self._has_desks = anyio.Event()
         self._is_quiet = anyio.Event()
         self._tasks: TaskGroup | None = None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether what it is given would be sent now."""
+        return self.health.is_up and not self._is_shut
 
     # ---- life
 
@@ -101,6 +118,7 @@ class Lane:
                 self._feeding = anyio.CancelScope()
                 tasks.start_soon(self._recorder.run)
                 tasks.start_soon(self._watch)
+                tasks.start_soon(self._overtake)
                 with self._feeding:
                     await self._feed()
                 await self._is_quiet.wait()
@@ -144,16 +162,33 @@ class Lane:
                 continue
             if self._backlog:
                 self._dispatch()
-            if len(self._backlog) <= self._capacity // 2 and self._room() > 0:
+            is_held_up = self.health.is_rising and bool(self._backlog)
+            if not is_held_up and len(self._backlog) <= self._capacity // 2 and self._room() > 0:
                 await self._refill()
             else:
-                await self._nudge.wait()
+                with anyio.move_on_after(RISE_STEP_S if is_held_up else None):
+                    await self._nudge.wait()
+
+    async def _overtake(self) -> None:
+        """What is of high priority does not wait until there is room in the backlog."""
+        while True:
+            await self._leases.wait_for_urgent()
+            limit = min(URGENT_MAX, self._room())
+            if self.is_available and limit > 0:
+                claimed = await self._leases.claim(limit, only=Priority.HIGH)
+                self._backlog.extend(claimed or [])
+                self._dispatch()
 
     async def _refill(self) -> None:
         limit = min(self._capacity - len(self._backlog), self._room())
-        claimed = await self._leases.claim(limit)
+        only = self._turn.next()
+        claimed = await self._leases.claim(limit if only is None else -(-limit // SHARE), only=only)
         if claimed is None:
             return
+        if only is not None:
+            self._backlog.extend(claimed)
+            return
+        self._turn.claimed(was_full=len(claimed) == limit)
         if len(claimed) == limit:
             now = self._clock.monotonic()
             self._capacity = next_capacity(self._capacity, lasted_s=now - self._filled_at)
@@ -161,7 +196,8 @@ class Lane:
         if claimed:
             self._backlog.extend(claimed)
             self._dispatch()
-        if len(claimed) < limit and not self._is_shut:
+        is_held_up = self.health.is_rising and bool(self._backlog)
+        if len(claimed) < limit and not self._is_shut and not is_held_up:
             await self._leases.wait_for_work()
 
     def _room(self) -> int:
@@ -171,7 +207,7 @@ class Lane:
         """Shut or down: keep nothing leased, and let a probe through when the outage's pause is over."""
         if self._is_shut:
             await self._give_back_backlog()
-        elif self._judge.has_overdue:
+        elif self.judge.has_overdue:
             await self._expire()
             return
         if self._is_shut or self.health.is_probing:
@@ -189,7 +225,7 @@ class Lane:
             return
         if not self._backlog:
             claimed = await self._leases.claim(1)
-            if not claimed:
+            if not claimed and (claimed is None or not self._sender.can_probe):
                 if claimed is not None:
                     await self._leases.wait_for_work()
                 return
@@ -207,39 +243,46 @@ class Lane:
         """One delivery has outlived ``max_age`` in this outage: so have others, without a probe for each."""
         claimed = await self._leases.claim(min(CAPACITY_MAX, self._room()))
         waiting = self._backlog.clear() + (claimed or [])
-        young = [delivery for delivery in waiting if not self._judge.is_overdue(delivery)]
+        young = [delivery for delivery in waiting if not self.judge.is_overdue(delivery)]
         for delivery in waiting:
-            if self._judge.is_overdue(delivery):
+            if self.judge.is_overdue(delivery):
                 self._leases.settled(delivery)
-                self._judge.give_up(delivery)
+                self.judge.give_up(delivery)
         self._backlog.extend(young)
-        self._judge.has_overdue = bool(claimed) and not young
+        self.judge.has_overdue = bool(claimed) and not young
         await self._recorder.wait_empty()
 
     # ---- workers
 
     def _dispatch(self) -> None:
         """Have as many workers at work as the backlog is worth."""
-        wanted = associations_wanted(waiting=len(self._backlog), limit=self._limit())
+        wanted = associations_wanted(waiting=len(self._backlog), limit=self.load.associations())
         for _ in range(wanted - (len(self._desks) - len(self._parked))):
             if not self._add_worker():
                 return
 
-    def _limit(self) -> int:
-        """How many associations may be open now."""
-        is_over = self._clock.monotonic() >= self._conceded_until
-        return self._deliver.associations if is_over else self._conceded
-
     def _add_worker(self) -> bool:
-        if self._is_shut or not self.health.is_up:
+        working = len(self._desks) - len(self._parked)
+        if not self.is_available or working >= self.load.associations() or not self._may_start():
+            return False
+        if not self.load.may_open(desk.in_hand for desk in self._desks):
             return False
         if self._parked:
             self._parked.pop().wake(Signal.WORK)
-            return True
-        if len(self._desks) < self._limit():
+        else:
             self._open_desk(is_probe=False)
-            return True
-        return False
+        return True
+
+    def _may_start(self) -> bool:
+        return not self.health.is_rising or self.health.may_start(self._clock.monotonic())
+
+    def _level(self) -> None:
+        """Give nothing more to the workers that are too many, and have more where they are too few."""
+        working = [desk for desk in self._desks if desk not in self._parked]
+        limit = self.load.associations()
+        for place, desk in enumerate(working):
+            desk.is_surplus = place >= limit
+        self._dispatch()
 
     def _open_desk(self, *, is_probe: bool) -> None:
         if self._tasks is None or self._is_draining:
@@ -286,7 +329,7 @@ class Lane:
     def look_after(self) -> None:
         """Let nothing wait behind a slow answer where another association could carry it."""
         now = self._clock.monotonic()
-        has_room = bool(self._parked) or len(self._desks) < self._limit()
+        has_room = len(self._desks) - len(self._parked) < self.load.associations()
         if has_room and self.health.is_up:
             for desk in self._desks:
                 since = desk.busy_since
@@ -314,6 +357,7 @@ class Lane:
         """Put ``desk`` on the stack of those without work. False: it should leave instead."""
         if self._is_shut or not self.health.is_up:
             return False
+        desk.is_surplus = False
         desk.parked_at = self._clock.monotonic()
         self._parked.append(desk)
         return True
@@ -323,12 +367,19 @@ class Lane:
             self._parked.remove(desk)
 
     def take(self, desk: Desk) -> Delivery | None:
-        if self._is_shut or not (self.health.is_up or (desk.is_probe and not desk.in_hand)):
+        if (
+            self._is_shut
+            or desk.is_surplus
+            or not (self.health.is_up or (desk.is_probe and not desk.in_hand))
+        ):
             return None
-        delivery = self._backlog.take()
+        if not self._may_start():
+            return None
+        delivery = self._backlog.take(self._clock.now())
         if delivery is None:
             return None
         self._taken += 1
+        self.health.started()
         desk.is_watched = False
         desk.in_hand[delivery.delivery_id] = delivery
         if len(self._backlog) <= self._capacity // 2:
@@ -337,22 +388,31 @@ class Lane:
 
     def put_back(self, desk: Desk, delivery: Delivery) -> None:
         del desk.in_hand[delivery.delivery_id]
+        self.load.lost(delivery)
         self._backlog.put_back(delivery)
+
+    @property
+    def window(self) -> int:
+        return self.load.window(len(self._desks))
 
     def answered(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         self._let_go(desk, delivery)
-        self._judge.answered(delivery, verdict, ended)
+        if self.load.answered(delivery, ended, is_busy=bool(self._backlog)):
+            log.debug("delivery adapted", destination=self.name, setting=str(self.load.setting))
+            self._level()
+        self.judge.answered(delivery, verdict, ended)
 
     def failed(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         self._let_go(desk, delivery)
-        self._judge.failed(delivery, verdict, ended)
+        self.load.lost(delivery)
+        self.judge.failed(delivery, verdict, ended)
 
     def _let_go(self, desk: Desk, delivery: Delivery) -> None:
         del desk.in_hand[delivery.delivery_id]
         self._leases.settled(delivery)
 
     def forgive(self, desk: Desk, delivery: Delivery) -> bool:
-        if not self._judge.forgives(delivery):
+        if not self.judge.forgives(delivery):
             return False
         self.put_back(desk, delivery)
         return True
@@ -362,8 +422,7 @@ class Lane:
         others = sum(other.is_open for other in self._desks)
         if not others or not self.health.is_up:
             return False
-        self._conceded = others
-        self._conceded_until = self._clock.monotonic() + CONCESSION_S
+        self.load.conceded(others)
         self.put_back(desk, delivery)
         log.info("fewer associations", destination=self.name, associations=others)
         return True
@@ -373,76 +432,3 @@ class Lane:
             self._wake_all(Signal.LEAVE)
         self._nudge.set()
         self._leases.wake()
-
-
-class Lanes:
-    """All lanes of a gateway."""
-
-    def __init__(
-        self,
-        spool: Queue,
-        settings: Settings,
-        clock: Clock,
-        telemetry: Telemetry,
-        rng: Random,
-        *,
-        network: Network = TCP,
-    ) -> None:
-        self._lanes: dict[str, Lane] = {}
-        for name, deliver, sender in _senders(spool, settings, clock, telemetry, network):
-            self._lanes[name] = Lane(
-                name,
-                deliver=deliver,
-                sender=sender,
-                queue=spool,
-                clock=clock,
-                telemetry=telemetry,
-                rng=rng,
-            )
-
-    async def run(self) -> None:
-        """Deliver until cancelled, or until ``drain`` is through."""
-        async with anyio.create_task_group() as tasks:
-            for lane in self._lanes.values():
-                tasks.start_soon(_keep_running, lane)
-
-    def pause(self, destination: str, is_paused: bool) -> None:
-        """Stop sending to one destination, or go on."""
-        if lane := self._lanes.get(destination):
-            lane.pause(is_paused)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Let what is outstanding end, for ``timeout_s`` at most; nothing new is begun."""
-        with anyio.move_on_after(timeout_s):
-            async with anyio.create_task_group() as tasks:
-                for lane in self._lanes.values():
-                    tasks.start_soon(lane.drain)
-
-
-def _senders(
-    spool: Queue, settings: Settings, clock: Clock, telemetry: Telemetry, network: Network
-) -> Iterator[tuple[str, Deliver, Sender]]:
-    for name, modality in settings.modalities.items():
-        if Operation.STORE in modality.send:
-            sender: Sender = ModalitySender(
-                modality,
-                calling_ae=settings.ae_title,
-                content=spool,
-                clock=clock,
-                telemetry=telemetry,
-                network=network,
-            )
-            yield name, modality.deliver, sender
-    for name, folder in settings.destinations.items():
-        yield name, folder.deliver, FolderSender(folder, content=spool, clock=clock)
-
-
-async def _keep_running(lane: Lane) -> None:
-    """A defect in one lane must not end the others, nor itself for good."""
-    while True:
-        try:
-            await lane.run()
-            return
-        except Exception:
-            log.exception("a lane failed and starts anew", destination=lane.name)
-            await anyio.sleep(RESTART_S)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import anyio
 
 from router.clock import Clock
-from router.deliver.queue import Queue
+from router.deliver.queue import Deliveries
 from router.errors import StorageError
 from router.logs import get_logger
-from router.model import Delivery
+from router.model import Delivery, Priority
 
-LEASE_S = 3600.0  # a backlog lasts seconds; after a crash the spool takes leases back when it is opened
+LEASE_S = 6 * 3600.0  # a backlog lasts seconds, but a clock may jump; a start takes leases of a crash back
 PAUSE_S = 1.0  # after the spool failed to answer
 
 log = get_logger("deliver")
@@ -24,7 +24,7 @@ log = get_logger("deliver")
 class Leases:
     """The leases of one destination's lane. Its length is how many there are."""
 
-    def __init__(self, destination: str, *, queue: Queue, clock: Clock) -> None:
+    def __init__(self, destination: str, *, queue: Deliveries, clock: Clock) -> None:
         self._destination = destination
         self._queue = queue
         self._clock = clock
@@ -33,11 +33,11 @@ class Leases:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def claim(self, limit: int) -> list[Delivery] | None:
+    async def claim(self, limit: int, *, only: Priority | None = None) -> list[Delivery] | None:
         """Lease up to ``limit`` of what is due; None where the spool could not answer."""
         try:
             claimed = await self._queue.claim(
-                self._destination, limit=limit, lease_s=LEASE_S, now=self._clock.now()
+                self._destination, limit=limit, lease_s=LEASE_S, now=self._clock.now(), only=only
             )
         except StorageError as error:
             await self._complain("no deliveries claimed", error)
@@ -73,6 +73,13 @@ class Leases:
         """Return when something may be due."""
         try:
             await self._queue.wait_for_work(self._destination, None)
+        except StorageError as error:
+            await self._complain("the queue does not answer", error)
+
+    async def wait_for_urgent(self) -> None:
+        """Return when something of high priority has come since the last time."""
+        try:
+            await self._queue.wait_for_urgent(self._destination)
         except StorageError as error:
             await self._complain("the queue does not answer", error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from router.model import Delivery, Instance, Outcome
+from router.model import Delivery, Instance, Outcome, Priority
 
 
 class Content(Protocol):
@@ -20,15 +20,23 @@ class Content(Protocol):
     async def verify(self, instance: Instance) -> None: ...
 
 
-class Queue(Content, Protocol):
+class Deliveries(Protocol):
     """Taking deliveries and reporting on them; the contracts are those of :class:`router.spool.Spool`."""
 
-    async def claim(self, destination: str, *, limit: int, lease_s: float, now: float) -> list[Delivery]: ...
+    async def claim(
+        self, destination: str, *, limit: int, lease_s: float, now: float, only: Priority | None = None
+    ) -> list[Delivery]: ...
 
     def wake(self, destination: str) -> None: ...
 
     async def wait_for_work(self, destination: str, until: float | None) -> None: ...
 
+    async def wait_for_urgent(self, destination: str) -> None: ...
+
     async def record(self, outcomes: Sequence[Outcome]) -> None: ...
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+class Queue(Content, Deliveries, Protocol):
+    """All of it."""

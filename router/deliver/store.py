@@ -1,4 +1,4 @@
-"""Sending instances on one association: one outstanding, the next prepared while it is awaited.
+"""Sending instances on one association: as many outstanding as it allows, and the next one prepared.
 
 An instance goes out from the spool as it lies there: the P-DATA-TF headers are written first, the file is
 read into the gaps between them and its hash checked, and only then does the first byte leave. What is too
@@ -11,6 +11,7 @@ deadline of whatever is being waited for.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -21,10 +22,11 @@ from router.clock import Clock
 from router.deliver.desk import Desk, Signal
 from router.deliver.queue import Content
 from router.deliver.settle import Ended
+from router.deliver.shaping import Shaper
 from router.deliver.verdict import NO_CONTEXT, of_error, of_status
 from router.dicom.association import Association
 from router.dicom.codes import CommandField
-from router.dicom.dimse import Command, store_rq
+from router.dicom.dimse import DIMSE_PRIORITIES, Command, store_rq
 from router.dicom.events import CommandReceived, DataReceived, Event, ReleaseRequested
 from router.dicom.pdu import fragment_bytes, frame_data_set
 from router.errors import (
@@ -41,6 +43,7 @@ WINDOW_BYTES = 1024 * 1024  # of one instance in memory, for each association, a
 _IOV_MAX = 1000  # buffers of one preadv: the kernel takes 1024 (limits.h), the file meta needs one
 _META_BYTES = 1024  # room for file meta information; more is made when it is longer
 _LAST_MESSAGE_ID = 0xFFFF
+WINDOW_CAP = 256  # outstanding where the peer sets no limit
 
 
 class Wire(Protocol):
@@ -51,6 +54,9 @@ class Wire(Protocol):
 
     @property
     def is_closed(self) -> bool: ...
+
+    @property
+    def has_event(self) -> bool: ...
 
     async def next_event(self) -> Event: ...
 
@@ -79,6 +85,8 @@ class _Outgoing:
     framed: Buffer | None
     message_id: int = 0
     started_at: float = 0.0  # wall time; 0: not begun
+    ahead: int = 0  # so many were outstanding when it was sent
+    answer_by: float = math.inf  # on the loop's clock, once it is sent
 
 
 class StoreSession:
@@ -91,15 +99,17 @@ class StoreSession:
         *,
         content: Content,
         clock: Clock,
-        proposed: frozenset[Pair],
+        refused: Container[Pair],
         response_s: float,
         idle_s: float,
+        shaper: Shaper | None = None,
     ) -> None:
         self._wire = wire
+        self._shaper = shaper if shaper is not None and shaper.is_limited else None
         self._desk = desk
         self._content = content
         self._clock = clock
-        self._proposed = proposed
+        self._refused = refused
         self._response_s = response_s
         self._idle_s = idle_s
         association = wire.association
@@ -114,7 +124,13 @@ class StoreSession:
         self._meta = memoryview(bytearray(_META_BYTES))
         self._message_id = 0
         self._scope = anyio.CancelScope()
-        self._outstanding: _Outgoing | None = None
+        self._limit = association.window or WINDOW_CAP
+        desk.load.agreed(self._limit)
+        self._outstanding: dict[int, _Outgoing] = {}  # by message id, in the order sent
+        self._ahead: _Outgoing | None = None  # prepared, not sent
+        self._is_alone = False  # a suspect is outstanding: nothing else goes
+        self._progress_at = 0.0
+        self.has_sent = False
         self._must_reopen = False
         self._is_over = False
         self._was_idle = False
@@ -131,46 +147,72 @@ class StoreSession:
         return self._broken(error)
 
     def _broken(self, error: AssociationError | RemoteProtocolError) -> Ending:
-        """The association is over; only the instance that was outstanding is touched by that."""
+        """The association is over; only the instances that were outstanding are touched by that."""
         self._wire.abort()
-        outgoing, self._outstanding = self._outstanding, None
+        outstanding, self._outstanding = self._outstanding, {}
+        sent = {outgoing.delivery.delivery_id for outgoing in outstanding.values()}
         for delivery in reversed(list(self._desk.in_hand.values())):
-            if outgoing is None or delivery is not outgoing.delivery:
+            if delivery.delivery_id not in sent:
                 self._desk.put_back(delivery)
         self._desk.spare = self._desk.busy_since = None
-        if outgoing is None:
-            return Ending.STALE
-        is_timeout = isinstance(error, AssociationTimeout)
-        if self._was_idle and not is_timeout and self._desk.forgive(outgoing.delivery):
-            return Ending.STALE  # the peer had ended it already, as it may while nothing is sent
-        self._desk.failed(outgoing.delivery, of_error(error), self._ended(outgoing, comment=str(error)))
-        return Ending.BROKEN
+        may_forgive = self._was_idle and not isinstance(error, AssociationTimeout)
+        ending = Ending.STALE
+        for outgoing in reversed(outstanding.values()):
+            if may_forgive and self._desk.forgive(outgoing.delivery):
+                continue  # the peer had ended it already, as it may while nothing is sent
+            self._desk.failed(outgoing.delivery, of_error(error), self._ended(outgoing, comment=str(error)))
+            ending = Ending.BROKEN
+        return ending
 
     async def _serve(self) -> Ending:
-        desk = self._desk
-        current = await self._prepare_next()
         while True:
-            if current is None:
-                if self._must_reopen:
-                    return Ending.REOPEN
-                ending = await self._idle()
-                if ending is not None:
-                    return ending
-                current = await self._prepare_next()
+            await self._fill()
+            if self._outstanding:
+                await self._receive()
+                while self._outstanding and self._wire.has_event:
+                    await self._receive()
                 continue
+            self._scope.deadline = math.inf
             if self._wire.is_closed:
-                desk.put_back(current.delivery)
-                return Ending.STALE
-            await self._send(current)
-            ahead = None if self._must_reopen else await self._prepare_next()
-            desk.spare = ahead.delivery if ahead is not None else None
-            await self._receive(current)
-            # The lane may have taken the spare back: nothing waits behind a slow answer.
-            current = ahead if ahead is not None and desk.spare is ahead.delivery else None
-            desk.spare = None
-            if current is None and not self._must_reopen:
-                self._scope.deadline = math.inf
-                current = await self._prepare_next()
+                return self._stale()
+            if self._must_reopen:
+                return Ending.REOPEN
+            if self._ahead is None and (ending := await self._idle()) is not None:
+                return ending
+
+    def _stale(self) -> Ending:
+        if self._ahead is not None:
+            self._desk.put_back(self._ahead.delivery)
+        self._desk.spare = None
+        return Ending.STALE
+
+    # ---- filling the window
+
+    async def _fill(self) -> None:
+        """Send until the window is full or something has been answered, and have one more prepared."""
+        desk = self._desk
+        while not self._wire.is_closed:
+            if self._ahead is not None and desk.spare is not self._ahead.delivery:
+                self._ahead = None  # the lane took it back: nothing waits behind a slow answer
+            if self._ahead is None and not self._must_reopen:
+                self._ahead = await self._prepare_next()
+                desk.spare = self._ahead.delivery if self._ahead is not None else None
+            ahead = self._ahead
+            if ahead is None or not self._has_room(ahead.delivery) or self._wire.is_closed:
+                return
+            self._ahead = desk.spare = None
+            await self._send(ahead)
+            if self._wire.has_event:
+                return
+
+    def _has_room(self, delivery: Delivery) -> bool:
+        """May it be sent now? What has broken an association before goes alone, so that it is found out."""
+        count = len(self._outstanding)
+        if count and (self._is_alone or count >= self._desk.window or count >= self._limit):
+            return False
+        is_suspect = self._desk.judge.is_suspect(delivery)
+        self._is_alone = is_suspect and not count
+        return not (is_suspect and count)
 
     # ---- preparing
 
@@ -178,7 +220,7 @@ class StoreSession:
         """The next delivery that this association carries, read and framed."""
         while (delivery := self._desk.take()) is not None:
             choice = choose_context(
-                pair_of(delivery.instance), accepted=self._accepted, proposed=self._proposed
+                pair_of(delivery.instance), accepted=self._accepted, refused=self._refused
             )
             if isinstance(choice, Carried):
                 outgoing = await self._prepare(delivery, choice.context_id)
@@ -200,9 +242,9 @@ class StoreSession:
         try:
             if instance.size_bytes > self._window:
                 self._scope.deadline = math.inf  # our disk's time is not the peer's
+                began_at = anyio.current_time()
                 await self._content.verify(instance)
-                if self._outstanding is not None:
-                    self._expect()
+                self._grant(anyio.current_time() - began_at)
                 return _Outgoing(delivery, context_id, None)
             framed, gaps = frame_data_set(context_id, instance.size_bytes, self._max_pdu)
             offset = instance.place.data_set_offset
@@ -221,22 +263,30 @@ class StoreSession:
         self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         outgoing.message_id = self._message_id
         outgoing.started_at = self._clock.now()
-        self._outstanding = outgoing
-        self._desk.busy_since = self._clock.monotonic()
+        outgoing.ahead = len(self._outstanding)
+        self._outstanding[outgoing.message_id] = outgoing
+        self.has_sent = True
+        self._desk.load.sent(outgoing.delivery)
         self._expect()
-        arrival = outgoing.delivery.instance.arrival
+        delivery = outgoing.delivery
+        arrival = delivery.instance.arrival
         association = self._association
         association.send_message(
             outgoing.context_id,
-            store_rq(outgoing.message_id, arrival.sop_class_uid, arrival.sop_instance_uid),
+            store_rq(
+                outgoing.message_id,
+                arrival.sop_class_uid,
+                arrival.sop_instance_uid,
+                DIMSE_PRIORITIES[delivery.priority],
+            ),
         )
         if outgoing.framed is not None:
-            association.send_data(outgoing.framed)
-            outgoing.framed = None
-            await self._wire.flush()
+            framed, outgoing.framed = outgoing.framed, None
+            await self._put(framed)
         else:
             await self._stream(outgoing)
             self._expect()
+        outgoing.answer_by = anyio.current_time() + self._response_s * (outgoing.ahead + 1)
 
     async def _stream(self, outgoing: _Outgoing) -> None:
         """Send a large, verified instance window by window; each window has the whole timeout."""
@@ -252,23 +302,59 @@ class StoreSession:
                 await self._content.read_range(instance, base + start, gaps)
             except StorageError as error:
                 # Half a message is out: there is no way to go on but to abort.
-                self._outstanding = None
+                del self._outstanding[outgoing.message_id]
                 self._desk.failed(
                     outgoing.delivery, of_error(error), self._ended(outgoing, comment=str(error))
                 )
                 raise AssociationLost("aborted: our own copy could not be read to its end") from error
-            self._association.send_data(framed)
             self._expect()
+            await self._put(framed)
+            while len(self._outstanding) > 1 and self._wire.has_event:
+                await self._receive()
+
+    async def _put(self, framed: Buffer) -> None:
+        """Write what is framed, as fast as the destination's limit allows; that wait is not the peer's."""
+        left = memoryview(framed)
+        while left:
+            size, wait_s = self._shaper.grant(len(left)) if self._shaper is not None else (len(left), 0.0)
+            if wait_s > 0:
+                self._scope.deadline = math.inf
+                await anyio.sleep(wait_s)
+                self._grant(wait_s)
+            self._association.send_data(left[:size])
+            left = left[size:]
             await self._wire.flush()
+            while left and len(self._outstanding) > 1 and self._wire.has_event:
+                await self._receive()
 
     def _expect(self) -> None:
-        """From now the peer has ``response_s`` to take what is sent, and to answer."""
-        self._scope.deadline = anyio.current_time() + self._response_s
+        """From now the peer has ``response_s`` to take something, or to answer something.
+
+        Each message has its own limit besides: as often ``response_s`` as messages were to be answered before
+        it, and once for itself.
+        """
+        self._progress_at = anyio.current_time()
+        self._desk.busy_since = self._clock.monotonic() if self._outstanding else None
+        self._arm()
+
+    def _arm(self) -> None:
+        if not self._outstanding:
+            self._scope.deadline = math.inf
+            return
+        limits = min(outgoing.answer_by for outgoing in self._outstanding.values())
+        self._scope.deadline = min(self._progress_at + self._response_s, limits)
+
+    def _grant(self, seconds: float) -> None:
+        """Give the peer back the time that was ours."""
+        self._progress_at += seconds
+        for outgoing in self._outstanding.values():
+            outgoing.answer_by += seconds
+        self._arm()
 
     # ---- receiving
 
-    async def _receive(self, outgoing: _Outgoing) -> None:
-        """Await the response to ``outgoing`` and judge it."""
+    async def _receive(self) -> None:
+        """Await the next response, to whichever message, and judge it."""
         while True:
             event = await self._wire.next_event()
             if isinstance(event, CommandReceived):
@@ -280,25 +366,26 @@ class StoreSession:
             if not isinstance(event, DataReceived):  # the data set of an odd response is nothing to us
                 raise RemoteProtocolError(f"unexpected {type(event).__name__} instead of a response")
         command = event.command
-        status = self._match(outgoing, event.context.id, command)
-        self._outstanding = None
+        outgoing, status = self._match(event.context.id, command)
+        del self._outstanding[outgoing.message_id]
         self._was_idle = False
-        self._desk.busy_since = None
+        if self._outstanding or self._ahead is None:
+            self._expect()
         ended = self._ended(outgoing, status=status, comment=command.comment)
         self._desk.answered(outgoing.delivery, of_status(status), ended)
 
-    @staticmethod
-    def _match(outgoing: _Outgoing, context_id: int, command: Command) -> int:
-        """The status, if this is the response to that very message (PS3.7 §9.3.1.2)."""
+    def _match(self, context_id: int, command: Command) -> tuple[_Outgoing, int]:
+        """The message that this is the response to (PS3.7 §9.3.1.2), and its status."""
         if command.field != CommandField.C_STORE_RSP:
             raise RemoteProtocolError(f"a command {command.field:04X}H instead of a C-STORE response")
-        if command.responded_to != outgoing.message_id:
+        outgoing = self._outstanding.get(command.responded_to or 0)
+        if outgoing is None:
             raise RemoteProtocolError("a response to a message that is not outstanding")
         if context_id != outgoing.context_id:
             raise RemoteProtocolError("a response on another presentation context than its request")
         if command.status is None:
             raise RemoteProtocolError("a response without a status")
-        return command.status
+        return outgoing, command.status
 
     def _ended(self, outgoing: _Outgoing, *, status: int | None = None, comment: str = "") -> Ended:
         return Ended(

@@ -37,7 +37,13 @@ from router.dicom.events import (
     ReleaseRequested,
 )
 from router.dicom.inbound import Inbound
-from router.dicom.negotiation import Acceptance, AcceptedContext, AssociateRequest, conclude
+from router.dicom.negotiation import (
+    Acceptance,
+    AcceptedContext,
+    AssociateRequest,
+    agreed_window,
+    conclude,
+)
 from router.dicom.pdu import (
     decode_abort,
     decode_associate_ac,
@@ -108,6 +114,7 @@ class Association:
         self._request: AssociateRequest | None = None
         self._offered_max_pdu_bytes = 0
         self._peer_max_pdu_bytes = 0
+        self._window = 1
         self._must_confirm_release = False
 
     @classmethod
@@ -204,6 +211,11 @@ class Association:
         return self._peer_max_pdu_bytes
 
     @property
+    def window(self) -> int:
+        """How many requests of the requestor may be outstanding (PS3.7 D.3.3.3); 0: no limit, 1: none agreed."""
+        return self._window
+
+    @property
     def peer_ae_title(self) -> str:
         """The peer's AE title as the request names it; "" before there is one."""
         if self._request is None:
@@ -252,6 +264,7 @@ class Association:
         self._fire(Trigger.ACCEPT)
         assert self._request is not None  # noqa: S101 - Sta3 is entered with a request
         self._inbound.contexts = MappingProxyType(dict(acceptance.contexts))
+        self._window = 1 if acceptance.async_ops is None else acceptance.async_ops[0]
         self._to_send.append(encode_associate_ac(self._request, acceptance, self._offered_max_pdu_bytes))
 
     def reject(self, result: int, source: int, reason: int) -> None:
@@ -422,6 +435,7 @@ class Association:
         reply = decode_associate_ac(body)
         self._fire(Trigger.ASSOCIATE_AC)
         self._peer_max_pdu_bytes = reply.max_pdu_bytes
+        self._window = agreed_window(self._request, reply)
         contexts = MappingProxyType(conclude(self._request, reply))
         self._inbound.contexts = contexts
         return AssociationAccepted(contexts=contexts)

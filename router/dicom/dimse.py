@@ -20,7 +20,11 @@ from router.dicom.codes import (
     CommandField,
 )
 from router.errors import RemoteProtocolError
-from router.model import Buffer
+from router.model import Buffer, Priority
+
+# (0000,0700), PS3.7 §9.3.1.1: medium, high, low
+PRIORITIES = (Priority.NORMAL, Priority.HIGH, Priority.LOW)
+DIMSE_PRIORITIES = {priority: code for code, priority in enumerate(PRIORITIES)}
 
 _NO_DATA_SET = 0x0101  # (0000,0800): any other value announces a data set
 _MAX_COMMENT_LENGTH = 64  # VR LO

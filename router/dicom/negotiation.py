@@ -252,6 +252,14 @@ def _window(proposed: tuple[int, int] | None, ours: tuple[int, int]) -> tuple[in
     return invoked, performed
 
 
+def agreed_window(request: AssociateRequest, reply: AssociateReply) -> int:
+    """How many operations the requestor may have outstanding; 0: no limit. One where nothing was agreed."""
+    if request.async_ops is None or reply.async_ops is None:
+        return 1
+    asked, granted = request.async_ops[0], reply.async_ops[0]
+    return min(asked, granted) if asked and granted else asked or granted
+
+
 def conclude(request: AssociateRequest, reply: AssociateReply) -> dict[int, AcceptedContext]:
     """What an A-ASSOCIATE-AC leaves a requestor with: the contexts that it may use.
 

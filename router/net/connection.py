@@ -48,11 +48,14 @@ class Connection(asyncio.BufferedProtocol):
         association: Association,
         *,
         listener: str = "",
+        window: int = 1,
         on_made: Callable[[Connection], None] | None = None,
     ) -> None:
         self.association = association
         self._on_made = on_made
         self.listener = listener
+        self.window = window
+        self.owed = 0  # answers that its owner has still to give
         self.peer = ""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -94,6 +97,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._resume_reading()
         return event
 
+    @property
+    def has_event(self) -> bool:
+        """``next_event`` would return at once, or raise."""
+        return bool(self._events) or self._failure is not None
+
     async def flush(self) -> None:
         """Write what the association has to send; wait while the transport's buffer is over its mark."""
         pieces = self.association.data_to_send()
@@ -111,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def idle_s(self) -> float:
         """For how long nothing has been under way: no message half here, none unanswered. 0 while one is."""
-        if self._reader is None or self._events or self.association.is_mid_message:
+        if self._reader is None or self._events or self.owed or self.association.is_mid_message:
             return 0.0
         return self._loop.time() - self._active_at
 

@@ -141,7 +141,9 @@ class ListeningPort:
             message_s=limits.message_s,
             now=asyncio.get_running_loop().time(),
         )
-        return Connection(association, listener=self._settings.label, on_made=self._start)
+        return Connection(
+            association, listener=self._settings.label, window=limits.window, on_made=self._start
+        )
 
     def _start(self, connection: Connection) -> None:
         if self._tasks is None:  # accepted while the port was being closed

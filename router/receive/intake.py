@@ -7,7 +7,7 @@ on it flows into a file of its own, so that memory is bounded by a window and no
 from __future__ import annotations
 
 from router.dicom.codes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, Status
-from router.dicom.dimse import Command
+from router.dicom.dimse import PRIORITIES, Command
 from router.dicom.identity import identify
 from router.dicom.negotiation import AcceptedContext
 from router.dicom.part10 import file_meta
@@ -38,15 +38,20 @@ class Intake:
     ) -> None:
         self._spool = spool
         self._large_object_bytes = large_object_bytes
-        self._origin = origin
+        self.origin = origin
         self._context = context
-        self._command = command
+        self.command = command
         self._parts: list[Buffer] = []
         self._gathered_bytes = 0
         self._meta_bytes = 0
         self._large: LargeObject | None = None
         self._warning = ""
         self.size_bytes = 0  # of the data set, so far
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of it is in memory."""
+        return self._gathered_bytes
 
     async def take(self, fragments: list[memoryview], *, now: float) -> None:
         """Take what arrived. Raises ``StorageError`` where it must be streamed and cannot."""
@@ -87,13 +92,14 @@ class Intake:
 
     def _head(self, now: float) -> tuple[Arrival, bytes]:
         """The arrival and its file meta information; compares the data set's identity with the command's."""
-        command, context = self._command, self._context
+        command, context = self.command, self._context
         arrival = Arrival(
             sop_class_uid=command.sop_class_uid,
             sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=context.transfer_syntax,
-            origin=self._origin,
+            origin=self.origin,
             received_at=now,
+            priority=PRIORITIES[command.priority],
         )
         meta = file_meta(arrival)
         self._meta_bytes = len(meta)

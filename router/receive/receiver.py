@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from router.clock import Clock
 from router.config.settings import Settings
@@ -22,9 +23,13 @@ from router.logs import get_logger
 from router.model import Origin
 from router.net.connection import Connection
 from router.receive.admission import Admission, Refusal, admit, candidates
+from router.receive.answers import Answers
 from router.receive.intake import Intake, problem_with
+from router.receive.quota import Quotas
 from router.spool import Spool
 from router.telemetry import Telemetry
+
+WINDOW_BYTES = 8 * 1024 * 1024  # unanswered and in memory for one association; one instance may pass it
 
 log = get_logger("receive")
 
@@ -39,6 +44,7 @@ class Receiver:
         self._settings = settings
         self._clock = clock
         self._telemetry = telemetry
+        self.quotas = Quotas(spool, settings(), clock, telemetry)
 
     async def serve(self, connection: Connection) -> None:
         """Serve one association until it ends, in whatever way."""
@@ -72,7 +78,7 @@ class Receiver:
             connection.association.reject(verdict.result, verdict.source, verdict.reason)
             await connection.flush()
             return False
-        connection.association.accept(_accept(request, verdict))
+        connection.association.accept(_accept(request, verdict, connection.window))
         await connection.flush()
         log.debug("association accepted", calling_ae=request.calling_ae, peer=connection.peer)
         return True
@@ -84,6 +90,12 @@ class Receiver:
             peer=connection.peer.removeprefix("::ffff:"),
             listener=connection.listener,
         )
+        window = connection.association.window
+        if window != 1:
+            limit = window or connection.window
+            answers = Answers(connection, limit=limit, cap_bytes=WINDOW_BYTES)
+            await answers.run(partial(self._converse_ahead, connection, origin, answers))
+            return
         while True:
             event = await connection.next_event()
             if isinstance(event, CommandReceived):
@@ -96,26 +108,49 @@ class Receiver:
     async def _answer(
         self, connection: Connection, origin: Origin, context: AcceptedContext, command: Command
     ) -> None:
-        if command.field == CommandField.C_STORE_RQ and command.has_data_set and not command.problem:
-            response = await self._store(connection, origin, context, command)
+        response: bytes | Intake | None
+        if _is_store(command):
+            response = await self._take(connection, origin, context, command)
+            if isinstance(response, Intake):
+                response = await self._keep(response)
         else:
-            await _discard(connection, command)
-            if command.field == CommandField.C_ECHO_RQ and not command.problem:
-                response = echo_rsp(command, Status.SUCCESS)
-            elif command.status is not None or command.field == CommandField.C_CANCEL_RQ:
-                return  # a response to nothing, or a cancel of nothing: neither is answered
-            else:
-                response = failure_rsp(command, _refused_status(command), command.problem)
+            response = await _respond(connection, command)
+            if response is None:
+                return
         connection.association.send_message(context.id, response)
         await connection.flush()
 
-    async def _store(
+    async def _converse_ahead(self, connection: Connection, origin: Origin, answers: Answers) -> None:
+        """Read the next message while the last ones are being made durable."""
+        while True:
+            event = await connection.next_event()
+            if isinstance(event, ReleaseRequested):
+                await answers.wait_empty()
+                connection.association.confirm_release()
+                await connection.flush()
+                return
+            if not isinstance(event, CommandReceived):
+                continue
+            context, command = event.context, event.command
+            if _is_store(command):
+                taken = await self._take(connection, origin, context, command)
+                if isinstance(taken, Intake):
+                    answers.start(context.id, partial(self._keep, taken), held_bytes=taken.held_bytes)
+                else:
+                    answers.say(context.id, taken)
+            elif (response := await _respond(connection, command)) is not None:
+                answers.say(context.id, response)
+            await answers.wait_room()
+
+    async def _take(
         self, connection: Connection, origin: Origin, context: AcceptedContext, command: Command
-    ) -> bytes:
-        """Take one instance in; the response says what has become of it."""
+    ) -> Intake | bytes:
+        """Read one instance whole, for ``_keep``; or the response that refuses it."""
         status, comment = problem_with(context, command)
         if status == Status.SUCCESS and not self._spool.is_accepting:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway's disk is nearly full"
+        if status == Status.SUCCESS and (comment := self.quotas.problem(origin.calling_ae)):
+            status = Status.OUT_OF_RESOURCES
         if status != Status.SUCCESS:
             await _discard(connection, command)
             return store_rsp(command, status, comment)
@@ -127,23 +162,54 @@ class Receiver:
                 data = await _next_data(connection)
                 is_complete = data.last
                 await intake.take(data.fragments, now=self._clock.now())
-            complete_at = self._clock.monotonic()
-            status, comment = await intake.commit(now=self._clock.now())
+            return intake
         except StorageError as error:
-            log.error("instance not stored", detail=str(error), calling_ae=origin.calling_ae)
+            await intake.abandon()
             if not is_complete:
                 await _discard(connection, command)
-            status = Status.OUT_OF_RESOURCES if error.out_of_resources else Status.PROCESSING_FAILURE
-            return store_rsp(command, status, "the gateway could not store it")
+            return _not_stored(command, origin, error)
+        except BaseException:
+            await intake.abandon()
+            raise
+
+    async def _keep(self, intake: Intake) -> bytes:
+        """Make an instance durable; the response says what has become of it."""
+        complete_at = self._clock.monotonic()
+        command = intake.command
+        try:
+            status, comment = await intake.commit(now=self._clock.now())
+        except StorageError as error:
+            return _not_stored(command, intake.origin, error)
         finally:
             await intake.abandon()
+        self.quotas.stored(intake.origin.calling_ae, intake.size_bytes)
         self._telemetry.received(intake.size_bytes)
         self._telemetry.store_answered(self._clock.monotonic() - complete_at)
         return store_rsp(command, status, comment)
 
 
-def _accept(request: AssociateRequest, admission: Admission) -> Acceptance:
-    return negotiate(request, allowed=admission.allows)
+def _accept(request: AssociateRequest, admission: Admission, window: int) -> Acceptance:
+    return negotiate(request, allowed=admission.allows, async_ops=(window, 1))
+
+
+def _is_store(command: Command) -> bool:
+    return command.field == CommandField.C_STORE_RQ and command.has_data_set and not command.problem
+
+
+def _not_stored(command: Command, origin: Origin, error: StorageError) -> bytes:
+    log.error("instance not stored", detail=str(error), calling_ae=origin.calling_ae)
+    status = Status.OUT_OF_RESOURCES if error.out_of_resources else Status.PROCESSING_FAILURE
+    return store_rsp(command, status, "the gateway could not store it")
+
+
+async def _respond(connection: Connection, command: Command) -> bytes | None:
+    """The answer to everything that is no C-STORE; None where none is due."""
+    await _discard(connection, command)
+    if command.field == CommandField.C_ECHO_RQ and not command.problem:
+        return echo_rsp(command, Status.SUCCESS)
+    if command.status is not None or command.field == CommandField.C_CANCEL_RQ:
+        return None  # a response to nothing, or a cancel of nothing: neither is answered
+    return failure_rsp(command, _refused_status(command), command.problem)
 
 
 def _refused_status(command: Command) -> int:

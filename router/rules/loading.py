@@ -206,17 +206,17 @@ class _Loader:
                 names[item.text] = None
         return tuple(names)
 
-    def _priority(self, block: Block) -> Priority:
+    def _priority(self, block: Block) -> Priority | None:
         node = block.get("priority")
         if node is None:
-            return Priority.NORMAL
+            return None
         text = node.text if isinstance(node, Scalar) else ""
         try:
             return Priority(text)
         except ValueError:
             hint = suggestion(text, list(Priority))
             self._problems.add(node.mark, f"'priority' is high, normal or low{hint}")
-            return Priority.NORMAL
+            return None
 
     def _stop(self, block: Block) -> bool:
         node = block.get("stop")

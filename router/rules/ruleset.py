@@ -23,7 +23,7 @@ class Rule:
     when: Check | None  # None: everything
     unless: Check | None
     send: tuple[str, ...]  # none, with ``stop``: the instance goes nowhere on purpose
-    priority: Priority
+    priority: Priority | None  # None: the sender's
     stop: bool
     place: str  # file:line:column
 
@@ -77,8 +77,9 @@ class RuleSet:
                 continue
             matched = True
             send.update(dict.fromkeys(rule.send))
-            if rule.send and (priority is None or _RANK[rule.priority] < _RANK[priority]):
-                priority = rule.priority
+            said = rule.priority or facts.priority
+            if rule.send and (priority is None or _RANK[said] < _RANK[priority]):
+                priority = said
             if rule.stop:
                 trace.extend(
                     RuleTrace(rule=later.name, matched=False, because=f"not read: {rule.name} says stop")
@@ -97,7 +98,7 @@ class RuleSet:
                 hold, because = True, f"held, not dropped: {unread}"
             trace.append(RuleTrace(rule=UNMATCHED, matched=True, because=because))
         return Decision(
-            destinations=tuple(send), priority=priority or Priority.NORMAL, hold=hold, trace=tuple(trace)
+            destinations=tuple(send), priority=priority or facts.priority, hold=hold, trace=tuple(trace)
         )
 
 

@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from router.dicom.header import Header
 from router.dicom.tagpath import TagPath
 from router.dicom.values import Value
+from router.model import Priority
 from router.rules import kinds
 from router.rules.kinds import Kind
 
@@ -32,6 +33,7 @@ class Facts:
     sop_class: str  # the UID
     size_bytes: int
     received_at: float
+    priority: Priority = Priority.NORMAL  # the sender's: what holds where no rule says another
 
 
 Read = Callable[[Facts, Header], tuple[Value, ...] | None]

@@ -13,7 +13,7 @@ from router.clock import Clock
 from router.config.settings import Deliver, Modality, Retry
 from router.dicom.association import Association
 from router.dicom.codes import CommandField
-from router.dicom.dimse import Command, encode_command
+from router.dicom.dimse import Command, echo_rsp, encode_command
 from router.dicom.events import (
     Aborted,
     AssociationAccepted,
@@ -124,18 +124,21 @@ class MemoryQueue:
         self.reads: list[int] = []
         self.failures = 0  # so many calls of ``record`` fail
         self._news = anyio.Event()
+        self._urgent = anyio.Event()
 
     def put(self, *deliveries: Delivery, due_at: float = 0.0) -> None:
         self.pending += [(due_at, item) for item in deliveries]
+        if any(item.priority is Priority.HIGH for item in deliveries):
+            self._urgent.set()
         self._tell()
 
     def _tell(self) -> None:
         self._news.set()
         self._news = anyio.Event()
 
-    async def until(self, holds: Callable[[], bool]) -> None:
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 20.0) -> None:
         """Wait until something that happens here makes ``holds`` true."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(within_s):
             while not holds():
                 await self._news.wait()
 
@@ -146,11 +149,15 @@ class MemoryQueue:
     async def all_delivered(self, numbers: Sequence[int]) -> None:
         await self.until(lambda: all(self.states().get(n) is DeliveryState.DELIVERED for n in numbers))
 
-    async def claim(self, destination: str, *, limit: int, lease_s: float, now: float) -> list[Delivery]:
+    async def claim(
+        self, destination: str, *, limit: int, lease_s: float, now: float, only: Priority | None = None
+    ) -> list[Delivery]:
         await anyio.lowlevel.checkpoint()
         order = list(Priority)
+        mine = (entry for entry in self.pending if entry[1].destination == destination)
+        wanted = (entry for entry in mine if only is None or entry[1].priority is only)
         due = sorted(
-            (entry for entry in self.pending if entry[1].destination == destination and entry[0] <= now),
+            (entry for entry in wanted if entry[0] <= now),
             key=lambda entry: (order.index(entry[1].priority), entry[0], entry[1].delivery_id),
         )[:limit]
         for entry in due:
@@ -160,6 +167,10 @@ class MemoryQueue:
 
     def wake(self, destination: str) -> None:
         self._tell()
+
+    async def wait_for_urgent(self, destination: str) -> None:
+        await self._urgent.wait()
+        self._urgent = anyio.Event()
 
     async def wait_for_work(self, destination: str, until: float | None) -> None:
         dues = [due for due, item in self.pending if item.destination == destination]
@@ -248,6 +259,10 @@ class Peer:
     opened: int = 0
     tried: int = 0
     released: int = 0
+    echoes: int = 0
+    holds_back: int = 0  # answers are given when so many wait, the last first
+    outstanding_max: int = 0
+    window: int = 1
     proposals: list[tuple[tuple[str, str], ...]] = field(default_factory=list)
     received: list[tuple[int, bytes]] = field(default_factory=list)  # key, data set
     wires: list[MemoryWire] = field(default_factory=list)
@@ -280,6 +295,7 @@ class MemoryWire:
         self._failure: RouterError | None = None
         self._command: tuple[AcceptedContext, Command] | None = None
         self._parts: list[bytes] = []
+        self._held: list[tuple[int, Command, int]] = []
         self.flushes = 0
         self._exchange()
         assert isinstance(self._events.popleft(), AssociationAccepted)
@@ -287,6 +303,10 @@ class MemoryWire:
     @property
     def is_closed(self) -> bool:
         return self._failure is not None or self.association.is_closed
+
+    @property
+    def has_event(self) -> bool:
+        return bool(self._events) or self._failure is not None
 
     async def next_event(self) -> Event:
         while not self._events:
@@ -348,6 +368,9 @@ class MemoryWire:
             self._other.accept(self._negotiate(event.request))
         elif isinstance(event, CommandReceived):
             self._command, self._parts = (event.context, event.command), []
+            if event.command.field == CommandField.C_ECHO_RQ:
+                self._peer.echoes += 1
+                self._other.send_message(event.context.id, echo_rsp(event.command))
         elif isinstance(event, DataReceived):
             self._parts += [bytes(fragment) for fragment in event.fragments]
             if event.last:
@@ -361,13 +384,19 @@ class MemoryWire:
             for context in request.contexts
             if (context.abstract_syntax, context.transfer_syntaxes[0]) in self._peer.refuses
         }
-        acceptance = negotiate(request)
+        acceptance = negotiate(request, async_ops=(self._peer.window, 1))
         answers = tuple(
             replace(answer, result=4, transfer_syntax="") if answer.id in refused else answer
             for answer in acceptance.answers
         )
         contexts = {number: c for number, c in acceptance.contexts.items() if number not in refused}
         return replace(acceptance, answers=answers, contexts=contexts)
+
+    def answer_held(self) -> None:
+        """Give the answers that were held back, the last first, as of an asynchronous peer."""
+        while self._held and self._failure is None:
+            self._respond(*self._held.pop())
+        self._exchange()
 
     def _answer(self) -> None:
         assert self._command is not None
@@ -377,6 +406,12 @@ class MemoryWire:
         self._peer.received.append((key, b"".join(self._parts)))
         if isinstance(answer, Deed):
             self._do(answer)
+        elif self._peer.holds_back:
+            self._held.append((context.id, command, answer))
+            self._peer.outstanding_max = max(self._peer.outstanding_max, len(self._held))
+            if len(self._held) >= self._peer.holds_back:
+                while self._held:
+                    self._respond(*self._held.pop())
         else:
             self._respond(context.id, command, answer)
 

@@ -16,7 +16,7 @@ import pytest
 from router.clock import SystemClock
 from router.config.settings import Deliver, FolderDestination, Settings
 from router.deliver.folder import of_os_error
-from router.deliver.lane import Lanes
+from router.deliver.lanes import Lanes
 from router.deliver.verdict import Fault
 from router.model import Arrival, DeliveryState, Instance, Reason
 from router.telemetry import Telemetry

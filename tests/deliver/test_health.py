@@ -70,8 +70,8 @@ def test_an_answer_brings_it_up_and_forgets_the_outage() -> None:
     for _ in range(5):
         health.failed(now=probe(health), rng=RNG)
     probe(health)
-    assert health.answered()
-    assert not health.answered()
+    assert health.answered(0.0)
+    assert not health.answered(0.0)
     health.failed(now=1000.0, rng=RNG)
     assert pause(health, 1000.0) <= 1.0
 
@@ -115,7 +115,7 @@ def test_an_answer_between_suspects_starts_the_count_anew() -> None:
     health = Health(600.0)
     for _ in range(5 * TOLERANCE):
         health.broke(now=0.0, rng=RNG, is_suspect=True)
-        health.answered()
+        health.answered(0.0)
     assert health.is_up
 
 
@@ -128,7 +128,7 @@ def test_out_of_resources_now_and_then_is_the_instances_affair() -> None:
     for _ in range(10):
         for _ in range(STRAIN - 1):
             assert not health.refused(now=0.0, rng=RNG)
-        health.answered()
+        health.answered(0.0)
     assert health.is_up
 
 
@@ -140,4 +140,4 @@ def test_out_of_resources_only_is_the_destinations_state() -> None:
     assert not health.refused(now=probe(health), rng=RNG)
     assert health.failures == 2
     probe(health)
-    assert health.answered()
+    assert health.answered(0.0)

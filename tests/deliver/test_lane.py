@@ -15,7 +15,8 @@ from router.config.settings import Modality, Operation, Retry, Settings
 from router.deliver import lane as lane_module
 from router.deliver.backlog import CAPACITY_MAX
 from router.deliver.desk import Desk
-from router.deliver.lane import Lane, Lanes
+from router.deliver.lane import Lane
+from router.deliver.lanes import Lanes
 from router.deliver.modality import Network
 from router.dicom.negotiation import AssociateRequest
 from router.errors import AssociationRejected, ConnectFailed, RouterError
@@ -539,6 +540,8 @@ async def test_outcomes_are_recorded_in_groups() -> None:
 
 class Defective:
     """A sender with a defect that shows at one delivery."""
+
+    can_probe = False
 
     def __init__(self, queue: MemoryQueue) -> None:
         self.served: list[int] = []

@@ -13,8 +13,9 @@ import pytest
 
 from router.clock import SystemClock
 from router.config.settings import Deliver, Listener, Modality, Retry, Settings, SpoolSettings
-from router.deliver.lane import Lanes
-from router.dicom.dimse import store_rsp
+from router.deliver.lanes import Lanes
+from router.dicom.codes import CommandField
+from router.dicom.dimse import echo_rsp, store_rsp
 from router.dicom.events import AssociationRequested, CommandReceived, DataReceived, ReleaseRequested
 from router.dicom.negotiation import negotiate
 from router.errors import AssociationError, RemoteProtocolError
@@ -71,6 +72,10 @@ class Acceptor:
                 return
             assert isinstance(event, CommandReceived)
             context, command = event.context, event.command
+            if command.field == CommandField.C_ECHO_RQ:
+                connection.association.send_message(context.id, echo_rsp(command))
+                await connection.flush()
+                continue
             parts: list[bytes] = []
             while True:
                 data = await connection.next_event()

@@ -69,12 +69,13 @@ class SpoolInMemory:
 
 
 @asynccontextmanager
-async def gateway(spool: SpoolInMemory, settings: Settings | None = None) -> AsyncIterator[ListeningPort]:
+async def gateway(
+    spool: SpoolInMemory, settings: Settings | None = None, listener: Listener | None = None
+) -> AsyncIterator[ListeningPort]:
     chosen = settings or Settings(accept_unknown=(Operation.ECHO, Operation.STORE))
     receiver = Receiver(spool, lambda: chosen, SystemClock(), Telemetry())  # type: ignore[arg-type]
-    port = ListeningPort(
-        Listener(port=0, host="127.0.0.1", name="main"), receiver.serve, on_reject=lambda _: None
-    )
+    listener = listener or Listener(port=0, host="127.0.0.1", name="main")
+    port = ListeningPort(listener, receiver.serve, on_reject=lambda _: None)
     port.bind()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(port.serve)
