@@ -21,6 +21,7 @@ NAMES = (  # design.md, "Metrics": those that exist so far
     "dicom_router_queue_depth",
     "dicom_router_queue_oldest_seconds",
     "dicom_router_destination_up",
+    "dicom_router_destination_paused",
     "dicom_router_spool_bytes",
     "dicom_router_spool_free_bytes",
     "dicom_router_config_reloads_total",
@@ -131,3 +132,10 @@ def test_two_gateways_in_one_process_do_not_share_metrics() -> None:
     first, second = Telemetry(), Telemetry()
     first.received(1)
     assert b"dicom_router_instances_received_total 0.0" in second.render()
+
+
+def test_paused_destinations_are_shown(telemetry: Telemetry, registry: CollectorRegistry) -> None:
+    label = {"destination": "pacs"}
+    for is_paused in (False, True, False):
+        telemetry.destination_paused("pacs", is_paused)
+        assert registry.get_sample_value("dicom_router_destination_paused", label) == is_paused

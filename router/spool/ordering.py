@@ -28,7 +28,7 @@ from router.spool.orders import (
     sort_out,
 )
 
-STEP_ROWS = 200  # deliveries changed in one transaction: no append waits behind it for 10 ms
+STEP_ROWS = 100  # deliveries changed in one transaction: no append waits behind it for 10 ms
 
 T = TypeVar("T")
 

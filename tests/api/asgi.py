@@ -23,7 +23,9 @@ class Answer:
         return msgspec.json.decode(self.body)
 
 
-async def ask(app: Asgi, method: str, target: str, body: object = None) -> Answer:
+async def ask(
+    app: Asgi, method: str, target: str, body: object = None, headers: dict[str, str] | None = None
+) -> Answer:
     path, _, query = target.partition("?")
     content = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
     messages: list[Message] = []
@@ -49,7 +51,11 @@ async def ask(app: Asgi, method: str, target: str, body: object = None) -> Answe
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())],
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in (headers or {}).items()),
+        ],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 8080),
     }

@@ -199,6 +199,19 @@ async def test_over_the_limit_of_one_peer_is_rejected_for_now() -> None:
         await release(first)
 
 
+async def test_whoever_comes_while_the_port_refuses_is_told_to_come_again() -> None:
+    async with listening(Scp()) as port:
+        before = await connect(port)
+        port.is_refusing = True
+        with pytest.raises(AssociationRejected) as caught:
+            await connect(port)
+        assert (caught.value.result, caught.value.source, caught.value.reason) == (2, 3, 1)
+        assert await store(before, b"12345678") == Status.SUCCESS  # who was there goes on
+        port.is_refusing = False
+        await release(await connect(port))
+        await release(before)
+
+
 async def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
