@@ -7,17 +7,22 @@ the functions need no gateway.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from router import __version__
 from router.admin_actions import Actions, ActionStore, Switches
 from router.clock import Clock
-from router.config.settings import Modality, Settings
+from router.config.settings import Group, Settings
 from router.dicom.header import Header, scan
 from router.dicom.part10 import FileMeta, read_file_meta
+from router.dicom.tagpath import TagPath
 from router.errors import UnknownItem
+from router.groups import STUDY, Balance, study_of
 from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Origin, QueueDepth
+from router.outlook import Outlook
 from router.rules import Facts, RuleSet
 from router.spool import SpoolStats, inspect
 from router.spool.orders import Paused
@@ -50,6 +55,8 @@ class Store(ActionStore, Protocol):
 
     @property
     def is_accepting(self) -> bool: ...
+    @property
+    def problems(self) -> tuple[str, ...]: ...
     async def depths(self) -> list[QueueDepth]: ...
     async def list_deliveries(
         self,
@@ -81,6 +88,7 @@ class Admin:
         switches: Switches,
     ) -> None:
         self.actions = Actions(spool=spool, settings=settings, clock=clock, switches=switches)
+        self._outlook = Outlook(settings)
         self._spool = spool
         self._settings = settings
         self._clock = clock
@@ -98,8 +106,7 @@ class Admin:
             reasons.append(phase.value)
         elif self.actions.draining is not None:
             reasons.append("draining")
-        if not self._spool.is_accepting:
-            reasons.append("disk_low")
+        reasons += self._spool.problems
         return Readiness(is_ready=not reasons, reasons=tuple(reasons))
 
     async def queue(
@@ -122,15 +129,21 @@ class Admin:
             sop_instance_uid=sop_instance_uid,
             calling_ae=calling_ae,
         )
-        return _page(records, limit, await self._spool.depths())
+        page = _page(records, limit, await self._spool.depths())
+        now = self._clock.now()
+        return replace(page, deliveries=tuple(self._outlook.seen(one, now) for one in page.deliveries))
 
     async def delivery(self, delivery_id: int) -> DeliveryView:
         """One delivery with each of its attempts."""
-        return delivery_view(await self._spool.show(delivery_id))
+        shown = delivery_view(await self._spool.show(delivery_id))
+        return self._outlook.seen(shown, self._clock.now())
 
     async def trace(self, sop_instance_uid: str) -> tuple[TraceView, ...]:
         """Every arrival of a SOP Instance UID, oldest first."""
-        return _traces(await self._spool.trace(sop_instance_uid), sop_instance_uid)
+        found = _traces(await self._spool.trace(sop_instance_uid), sop_instance_uid)
+        now = self._clock.now()
+        seen = self._outlook.seen
+        return tuple(replace(one, deliveries=tuple(seen(d, now) for d in one.deliveries)) for one in found)
 
     async def status(self) -> Status:
         """Destinations, queue and store at a glance."""
@@ -185,19 +198,15 @@ class Admin:
         return tuple(
             _destination_status(
                 name,
-                self._kind(name),
-                up.get(name),
+                self._outlook.kind(name),
+                self._outlook.is_up(name, up),
                 [d for d in depths if d.destination == name],
                 paused.get(name),
                 now,
+                self._outlook.opens_at(name, now),
             )
             for name in names
         )
-
-    def _kind(self, name: str) -> str:
-        if name in self._settings.modalities:
-            return "modality"
-        return "folder" if name in self._settings.destinations else "removed"
 
 
 # A gateway that does not run, looked at in its directory; all raise ``StorageError``
@@ -257,11 +266,22 @@ def stored(directory: Path) -> Iterator[StoredView]:
     return map(stored_view, inspect.ls(directory))
 
 
-def explain_file(path: Path, rule_set: RuleSet, origin: Origin, *, now: float) -> Explanation:
-    """What the rules would decide for a file if ``origin`` sent it. Raises ``OSError`` and ``ValueError``."""
+def explain_file(
+    path: Path,
+    rule_set: RuleSet,
+    origin: Origin,
+    *,
+    now: float,
+    groups: Mapping[str, Group] = MappingProxyType({}),
+) -> Explanation:
+    """What the rules would decide for a file if ``origin`` sent it. Raises ``OSError`` and ``ValueError``.
+
+    A study's home in a group is that of even loads, with all members up.
+    """
+    balance = Balance(groups)
     meta = read_file_meta(path)
     size_bytes = path.stat().st_size - meta.data_set_offset
-    header = _scan_file(path, meta, rule_set)
+    header = _scan_file(path, meta, rule_set.asked | {STUDY} if balance.needs_study else rule_set.asked)
     decision = rule_set.decide(
         Facts(
             calling_ae=origin.calling_ae,
@@ -275,6 +295,8 @@ def explain_file(path: Path, rule_set: RuleSet, origin: Origin, *, now: float) -
         ),
         header,
     )
+    study = study_of(header, meta.sop_instance_uid) if balance.needs_study else ""
+    decision = balance.resolve(decision, study)
     return Explanation(
         file=str(path),
         sop_instance_uid=meta.sop_instance_uid,
@@ -289,31 +311,28 @@ def explain_file(path: Path, rule_set: RuleSet, origin: Origin, *, now: float) -
     )
 
 
-def _scan_file(path: Path, meta: FileMeta, rule_set: RuleSet) -> Header:
-    """The elements that the rules ask for, from as little of the file as has them."""
+def _scan_file(path: Path, meta: FileMeta, asked: frozenset[TagPath]) -> Header:
+    """The elements that are asked for, from as little of the file as has them."""
     limit = HEAD_BYTES
     with path.open("rb") as file:
         while True:
             file.seek(meta.data_set_offset)
             head = file.read(limit)
             is_complete = len(head) < limit
-            header = scan(head, meta.transfer_syntax_uid, rule_set.asked, is_complete=is_complete)
+            header = scan(head, meta.transfer_syntax_uid, asked, is_complete=is_complete)
             if is_complete or not header.truncated:
                 return header
             limit *= 8
 
 
-def describe_destination(settings: Settings, name: str) -> str:
-    """Where a destination is, in one line."""
-    modality = settings.modalities.get(name)
-    if isinstance(modality, Modality):
-        return f"{modality.ae_title}@{modality.host}:{modality.port}"
-    folder = settings.destinations.get(name)
-    return folder.folder if folder is not None else "no longer configured"
-
-
 def _destination_status(
-    name: str, kind: str, is_up: bool | None, depths: Sequence[QueueDepth], paused: Paused | None, now: float
+    name: str,
+    kind: str,
+    is_up: bool | None,
+    depths: Sequence[QueueDepth],
+    paused: Paused | None,
+    now: float,
+    opens_at: float | None,
 ) -> DestinationStatus:
     counts = {depth.state: depth.count for depth in depths}
     waiting = [
@@ -330,4 +349,5 @@ def _destination_status(
         oldest_s=max(waiting, default=None),
         paused_at=paused.since if paused is not None else None,
         paused_by=paused.who if paused is not None else None,
+        opens_at=opens_at,
     )

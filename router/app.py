@@ -22,17 +22,19 @@ from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from router import __version__, config
-from router.admin import Admin, describe_destination
+from router.admin import Admin
 from router.admin_actions import Switches
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.clock import Clock, SystemClock
 from router.config.settings import Operation, Settings
 from router.config.yaml_nodes import Problems
-from router.deliver.lane import Lanes
+from router.deliver.lanes import Lanes
 from router.errors import ConfigurationError, RouterError, StorageError
+from router.groups import Balance, outstanding
 from router.logs import get_logger
 from router.net.listener import ListeningPort
+from router.outlook import describe_destination
 from router.receive.receiver import Receiver
 from router.routing import run_routing
 from router.rules import RuleSet
@@ -121,6 +123,7 @@ class Gateway:
 
     async def _run_parts(self, spool: Spool) -> None:
         settings, clock, telemetry = self._settings, self._clock, self.telemetry
+        balance = Balance(settings.groups, is_up=lambda name: telemetry.destinations_up().get(name, True))
         lanes = Lanes(spool, settings, clock, telemetry, random.Random())  # noqa: S311 - jitter, no secret
         receiver = Receiver(spool, lambda: self._settings, clock, telemetry)
         listeners = [
@@ -144,8 +147,9 @@ class Gateway:
         async with anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
             parts.start_soon(lanes.run)
-            parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry)
-            parts.start_soon(self._keep_gauges, spool)
+            parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance)
+            parts.start_soon(self._keep_gauges, spool, lanes, balance)
+            parts.start_soon(receiver.quotas.run)
             parts.start_soon(http.serve)
             for listener in listeners:
                 parts.start_soon(listener.serve)
@@ -259,10 +263,13 @@ class Gateway:
         problems.raise_any()
         return fresh, rule_set
 
-    async def _keep_gauges(self, spool: Spool) -> None:
+    async def _keep_gauges(self, spool: Spool, lanes: Lanes, balance: Balance) -> None:
         while True:
             try:
-                self.telemetry.set_depths(await spool.depths(), self._clock.now())
+                depths = await spool.depths()
+                self.telemetry.set_depths(depths, self._clock.now())
+                lanes.saw(depths)
+                balance.loaded(outstanding(depths))
                 stats = await spool.stats()
                 self.telemetry.set_spool(stats.bytes_used, stats.free_bytes)
             except RouterError as error:

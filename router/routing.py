@@ -7,15 +7,18 @@ can be (its facts and the elements found), and where even that fails it is held,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import anyio
 
 from router.clock import Clock
-from router.config.settings import Settings
+from router.config.settings import Duplicates, Settings
 from router.dicom.header import Header, scan
+from router.dicom.tagpath import TagPath
+from router.duplicates import DUPLICATES, Comparison, match, skipped
 from router.errors import StorageError
+from router.groups import STUDY, Balance, study_of
 from router.logs import get_logger
 from router.model import Decision, Instance, Priority, Routed, RuleTrace
 from router.rules import Facts, RuleSet
@@ -26,7 +29,10 @@ BREATH = 16  # decisions in a row, at about 60 µs each, before the loop may ser
 HEAD_BYTES = 8192  # read of a data set at first: what rules ask for stands near its start
 HEAD_CAP_BYTES = 16 * 1024 * 1024  # functional groups of thousands of frames; beyond it nothing is read
 HEAD_GROWTH = 8
+WINDOW_BYTES = 1024 * 1024  # of a data set in memory while it is compared with an earlier one
 PAUSE_S = 1.0  # after the spool failed
+_NO_GROUPS = Balance({})
+_STUDY = frozenset({STUDY})
 
 log = get_logger("routing")
 
@@ -38,13 +44,23 @@ class Intray(Protocol):
 
     async def read_head(self, instance: Instance, limit: int) -> bytes: ...
 
+    async def routed_before(self, sop_instance_uids: Sequence[str]) -> list[Instance]: ...
+
+    async def read_range(self, instance: Instance, offset: int, buffers: Sequence[memoryview]) -> None: ...
+
     async def route(self, items: Sequence[Routed], now: float) -> None: ...
 
 
 async def run_routing(
-    spool: Intray, rules: Callable[[], RuleSet], settings: Settings, clock: Clock, telemetry: Telemetry
+    spool: Intray,
+    rules: Callable[[], RuleSet],
+    settings: Settings,
+    clock: Clock,
+    telemetry: Telemetry,
+    balance: Balance | None = None,
 ) -> None:
     """Route until cancelled. ``rules`` is asked for each batch, so that a reload takes effect at once."""
+    balance = balance if balance is not None else Balance(settings.groups)
     while True:
         try:
             batch = await spool.take_unrouted(BATCH)
@@ -52,7 +68,9 @@ async def run_routing(
             log.error("nothing taken for routing", detail=str(error))
             await anyio.sleep(PAUSE_S)
             continue
-        await route_batch(spool, batch, rules(), clock, telemetry)
+        await route_batch(
+            spool, batch, rules(), clock, telemetry, balance=balance, duplicates=settings.duplicates
+        )
 
 
 async def route_batch(
@@ -61,11 +79,19 @@ async def route_batch(
     rule_set: RuleSet,
     clock: Clock,
     telemetry: Telemetry,
+    *,
+    balance: Balance = _NO_GROUPS,
+    duplicates: Duplicates = Duplicates.FORWARD,
 ) -> None:
     """Decide for each instance of ``batch`` and store the decisions; asked again until they are stored."""
+    earlier = await _earlier(spool, batch) if duplicates is not Duplicates.FORWARD else None
     routed: list[Routed] = []
     for instance in batch:
-        decision = await _decide(spool, instance, rule_set)
+        decision = await _skip(spool, instance, duplicates, earlier) if earlier is not None else None
+        if decision is None:
+            decision = await _decide(spool, instance, rule_set, balance)
+            if earlier is not None and decision.destinations:
+                earlier.setdefault(instance.arrival.sop_instance_uid, []).append(instance)
         routed.append(Routed(key=instance.key, decision=decision, instance=instance))
         if not len(routed) % BREATH:
             await anyio.lowlevel.checkpoint()
@@ -78,23 +104,67 @@ async def route_batch(
             await anyio.sleep(PAUSE_S)
     for item in routed:
         for trace in item.decision.trace:
-            if trace.matched:
+            if trace.rule == DUPLICATES and not item.decision.destinations:
+                telemetry.duplicate_skipped()
+            elif trace.matched and not balance.wrote(trace.rule):
                 telemetry.rule_matched(trace.rule)
 
 
-async def _decide(spool: Intray, instance: Instance, rule_set: RuleSet) -> Decision:
+async def _earlier(spool: Intray, batch: Sequence[Instance]) -> dict[str, list[Instance]]:
+    """What was sent before under the UIDs of a batch. Where the ledger cannot say, nothing is skipped."""
+    found: dict[str, list[Instance]] = {}
+    try:
+        for instance in await spool.routed_before([i.arrival.sop_instance_uid for i in batch]):
+            found.setdefault(instance.arrival.sop_instance_uid, []).append(instance)
+    except StorageError as error:
+        log.error("duplicates not looked for", detail=str(error), instances=len(batch))
+    return found
+
+
+async def _skip(
+    spool: Intray, instance: Instance, policy: Duplicates, earlier: Mapping[str, Sequence[Instance]]
+) -> Decision | None:
+    """The decision to skip a duplicate; None where it is none."""
+    known = earlier.get(instance.arrival.sop_instance_uid)
+    if not known:
+        return None
+    found = match(policy, instance, known)
+    original = found.original
+    if original is None and found.to_compare:
+        try:
+            original = await _compare(spool, instance, found.to_compare)
+        except StorageError as error:
+            log.error("duplicate not compared", key=instance.key, detail=str(error))
+    return skipped(original, policy) if original is not None else None
+
+
+async def _compare(spool: Intray, instance: Instance, others: Sequence[Instance]) -> Instance | None:
+    """Which of ``others`` had the same data set: it is read once, in windows."""
+    comparison = Comparison(others)
+    place = instance.place
+    window = memoryview(bytearray(min(WINDOW_BYTES, instance.size_bytes)))
+    for offset in range(place.data_set_offset, place.length_bytes, WINDOW_BYTES):
+        piece = window[: min(WINDOW_BYTES, place.length_bytes - offset)]
+        await spool.read_range(instance, offset, [piece])
+        comparison.update(piece)
+    return comparison.original()
+
+
+async def _decide(spool: Intray, instance: Instance, rule_set: RuleSet, balance: Balance) -> Decision:
     """The decision for one instance; nothing that is wrong with it is felt by another."""
     try:
-        header = await _read_header(spool, instance, rule_set)
-        return rule_set.decide(facts_of(instance), header)
+        asked = rule_set.asked | _STUDY if balance.needs_study else rule_set.asked
+        header = await _read_header(spool, instance, asked)
+        decision = rule_set.decide(facts_of(instance), header)
+        uid = instance.arrival.sop_instance_uid
+        return balance.resolve(decision, study_of(header, uid) if balance.needs_study else uid)
     except Exception as error:  # whatever it is, the instance stays visible and the loop goes on
         log.error("instance held: the rules could not be applied", key=instance.key, detail=_bland(error))
         return _held(f"the rules could not be applied: {_bland(error)}")
 
 
-async def _read_header(spool: Intray, instance: Instance, rule_set: RuleSet) -> Header:
-    """What the rules ask of the data set. Where it cannot be read, nothing is found in it."""
-    asked = rule_set.asked
+async def _read_header(spool: Intray, instance: Instance, asked: frozenset[TagPath]) -> Header:
+    """What is asked of the data set. Where it cannot be read, nothing is found in it."""
     if not asked:
         return _EMPTY
     transfer_syntax_uid = instance.arrival.transfer_syntax_uid
@@ -126,6 +196,7 @@ def facts_of(instance: Instance) -> Facts:
         sop_class=arrival.sop_class_uid,
         size_bytes=instance.size_bytes,
         received_at=arrival.received_at,
+        priority=arrival.priority,
     )
 
 

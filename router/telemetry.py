@@ -47,6 +47,11 @@ class Telemetry:
             registry=self._registry,
         )
         self._rule_matches = self._counter("rule_matches", "Instances that a rule matched.", "rule")
+        self._duplicates = self._counter("duplicates_skipped", "Instances not sent: arrived before.")
+        self._quota_refusals = self._counter(
+            "quota_refusals", "Instances refused because a quota is used up.", "source"
+        )
+        self._undelivered = self._gauge("undelivered_bytes", "Bytes of a source with a quota.", "source")
         self._by_role: dict[str, Gauge] = {}
         self._by_rejection: dict[str, Counter] = {}
         self._by_rule: dict[str, Counter] = {}
@@ -128,6 +133,20 @@ class Telemetry:
         if child is None:
             child = self._by_rule[rule] = self._rule_matches.labels(rule)
         child.inc()
+
+    def duplicate_skipped(self) -> None:
+        """An instance goes nowhere because it is one that arrived before."""
+        self._duplicates.inc()
+
+    def quota_refused(self, source: str) -> None:
+        """An instance was answered with A700; ``source`` is a name of the configuration."""
+        child = self._quota_refusals.labels(source)
+        child.inc()
+
+    def undelivered(self, source: str, used_bytes: int) -> None:
+        """How much of its quota a source uses."""
+        child = self._undelivered.labels(source)
+        child.set(used_bytes)
 
     # Delivery
 

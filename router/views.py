@@ -55,6 +55,7 @@ class AttemptView:
     status: str | None
     comment: str
     transfer_syntax_uid: str
+    carried_by: str = ""  # which member of a group made it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class DeliveryView:
     last_status: str | None
     last_comment: str
     history: tuple[AttemptView, ...] = ()
+    opens_at: float | None = None  # its destination is closed by its schedule until then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +201,7 @@ class DestinationStatus:
     oldest_s: float | None  # age of the oldest that waits
     paused_at: float | None = None  # an operator has stopped the sending to it
     paused_by: str | None = None
+    opens_at: float | None = None  # closed by its schedule until then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +308,7 @@ def _attempt_view(attempt: Attempt) -> AttemptView:
         status=_hexadecimal(attempt.status),
         comment=attempt.comment,
         transfer_syntax_uid=attempt.transfer_syntax_uid,
+        carried_by=attempt.carried_by,
     )
 
 

@@ -71,6 +71,12 @@ class Store:
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
         return [self.instance(key) for key in taken]
 
+    async def routed_before(self, sop_instance_uids: Sequence[str]) -> list[Instance]:
+        raise AssertionError("nobody asked for duplicates to be skipped")
+
+    async def read_range(self, instance: Instance, offset: int, buffers: Sequence[memoryview]) -> None:
+        raise AssertionError("nobody asked for duplicates to be compared")
+
     async def read_head(self, instance: Instance, limit: int) -> bytes:
         self.reads.append((instance.key, limit))
         if instance.key in self.broken:

@@ -71,7 +71,7 @@ def explain(
     explanations: list[Explanation] = []
     for path in files:
         try:
-            explanations.append(explain_file(path, rule_set, origin, now=time()))
+            explanations.append(explain_file(path, rule_set, origin, now=time(), groups=settings.groups))
         except (OSError, ValueError) as error:
             err.print(f"{path}: {error}", style="red", markup=False)
     if as_json:

@@ -149,11 +149,11 @@ def _listing(deliveries: tuple[DeliveryView, ...]) -> Table:
         listing.add_row(
             item.delivery_id,
             item.destination or "(unmatched)",
-            styled(item.state),
+            styled(item.state) if item.opens_at is None else "waiting",
             item.reason,
             str(item.attempts),
             size(item.size_bytes),
-            when(item.due_at),
+            when(item.due_at if item.opens_at is None else item.opens_at),
             item.sop_instance_uid,
             item.calling_ae,
         )
@@ -172,10 +172,12 @@ def print_delivery(delivery: DeliveryView) -> None:
         f"{delivery.destination or '(unmatched)'} (no. {delivery.delivery_id}): {styled(delivery.state)}, "
         f"{delivery.reason}, since {when(delivery.changed_at)}"
         + (f", due {when(delivery.due_at)}" if delivery.due_at is not None else "")
+        + (f", waiting until {when(delivery.opens_at)}" if delivery.opens_at is not None else "")
     )
     for attempt in delivery.history:
         status = f" {attempt.status}" if attempt.status else ""
         comment = f" ({attempt.comment})" if attempt.comment else ""
         took = f"{(attempt.ended_at - attempt.started_at) * 1000:.0f} ms"
-        result = f"{attempt.reason}{status} in {took}{comment}"
+        at = f" at {attempt.carried_by}" if attempt.carried_by else ""
+        result = f"{attempt.reason}{status}{at} in {took}{comment}"
         out.print(f"  attempt {attempt.number}, {when(attempt.started_at)}: {result}", markup=False)

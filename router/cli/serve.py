@@ -75,7 +75,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     counts = (
         f"{len(settings.listeners)} listener(s)",
         f"{len(settings.modalities)} modality(ies)",
-        f"{len(settings.destinations)} other destination(s)",
+        f"{len(settings.destinations) + len(settings.groups)} other destination(s)",
         f"{len(rule_set.rules)} rule(s)",
     )
     out.print(f"{config}: no problems. {', '.join(counts)}; unmatched: {settings.unmatched}.", markup=False)

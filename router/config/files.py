@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import schema
+from router.config.checks import as_written, check_groups, check_hours, split_destinations
 from router.config.orthanc_keys import in_our_keys
 from router.config.settings import FolderDestination, Operation, Settings
 from router.config.yaml_nodes import (
@@ -106,7 +107,7 @@ def _in_our_keys(root: Block, problems: Problems) -> Block:
             entries.append((key, Block(mark=value.mark, entries=modalities)))
         else:
             entries.append((key, value))
-    return Block(mark=root.mark, entries=tuple(entries))
+    return Block(mark=root.mark, entries=tuple(split_destinations(entries, problems)))
 
 
 def _plain(tree: Block) -> dict[str, object]:
@@ -121,7 +122,9 @@ def _plain(tree: Block) -> dict[str, object]:
 def _what_rules_need(tree: Block) -> Settings:
     """Names and rules out of a configuration with problems: its rules' problems are told in the same go."""
     names = [
-        inner.keys for key in ("modalities", "destinations") if isinstance(inner := tree.get(key), Block)
+        inner.keys
+        for key in ("modalities", "destinations", "groups")
+        if isinstance(inner := tree.get(key), Block)
     ]
     rules = tree.get("rules")
     unmatched = tree.get("unmatched")
@@ -148,7 +151,7 @@ def _tell(error: ValidationError, tree: Block, problems: Problems) -> None:
 
 def _problem(detail: ErrorDetails, tree: Block) -> tuple[Mark, str]:
     location = detail["loc"]
-    where = ".".join(str(part) for part in location)
+    where = as_written(".".join(str(part) for part in location))
     parent = walk(tree, location[:-1])
     key = parent.key(str(location[-1])) if isinstance(parent, Block) and location else None
     match detail["type"]:
@@ -192,8 +195,9 @@ def _has_later_key(location: Sequence[object], tree: Block) -> bool:
 
 def _check(settings: Settings, tree: Block, problems: Problems) -> None:
     """What pydantic cannot see: names, and what refers to them."""
-    for section in ("modalities", "destinations"):
-        block = tree.get(section)
+    for part in ("modalities", "destinations", "groups"):
+        section = "modalities" if part == "modalities" else "destinations"
+        block = tree.get(part)
         for key, _ in block.entries if isinstance(block, Block) else ():
             if not _NAME.fullmatch(key.text):
                 problems.add(
@@ -205,6 +209,8 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
                 )
             elif section == "destinations" and key.text in settings.modalities:
                 problems.add(key.mark, f"{section}.{key.text}: a modality has this name already")
+    check_groups(settings, tree, problems)
+    check_hours(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
         for keyword in _FIELD.findall(destination.folder):

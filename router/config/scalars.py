@@ -31,6 +31,14 @@ def parse_size(value: object) -> object:
     raise ValueError("expected a size such as 512kB, 64MB or 1GiB")
 
 
+def parse_rate(value: object) -> object:
+    """``10MB`` or a number of bytes, for each second."""
+    size = parse_size(value)
+    if size == 0:
+        raise ValueError("a rate must be more than nothing; to send at certain times only, use 'schedule'")
+    return size
+
+
 def check_ae_title(value: object) -> object:
     """1 to 16 characters of the default repertoire, no backslash, not only spaces (PS3.5 §6.2, VR AE)."""
     if not isinstance(value, str):
@@ -52,6 +60,7 @@ def check_port(value: object) -> object:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Rate = Annotated[int, BeforeValidator(parse_rate), Field(ge=1)]
 AeTitle = Annotated[str, BeforeValidator(check_ae_title)]
 ListenPort = Annotated[int, BeforeValidator(check_port), Field(ge=0, le=65535)]  # 0: the system chooses
 PeerPort = Annotated[int, BeforeValidator(check_port), Field(ge=1, le=65535)]

@@ -13,8 +13,8 @@ from router.config.settings import Deliver, FolderDestination, Listener, Modalit
 _LATER: dict[type, frozenset[str]] = {
     Listener: frozenset({"tls"}),
     Modality: frozenset({"tls", "transcode", "dicomweb"}),
-    FolderDestination: frozenset({"dicomweb", "auth", "tls", "first_of", "one_of", "headers"}),
-    Deliver: frozenset({"schedule", "rate", "bandwidth", "transcode", "storage_commitment"}),
+    FolderDestination: frozenset({"dicomweb", "auth", "tls", "headers"}),
+    Deliver: frozenset({"transcode", "storage_commitment"}),
     Settings: frozenset(
         {"tls", "dicomweb", "index", "query", "tokens", "transcode", "deidentify", "cluster"}
     ),

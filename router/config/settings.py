@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Size
+from router.config.hours import EVERY_DAY, Between, Days, TimeZone
+from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Rate, Size, parse_rate
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -37,6 +39,7 @@ class Limits:
 
     associations: Count = 2000
     associations_per_peer: Count = 1000  # by address
+    window: int = Field(default=16, ge=1, le=256)  # unanswered on one association at once (PS3.7 D.3.3.3)
     max_pdu_bytes: Size = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
     pdu_cap_bytes: Size = 4 * 1024 * 1024
     command_set_bytes: Size = 65536
@@ -79,14 +82,48 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Window:
+    """A time of day on some days; one that ends before it begins ends on the day after."""
+
+    days: Days = EVERY_DAY  # on which it begins
+    between: Between = (0, 0)  # the whole day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class RateWindow:
+    """A limit, and when it holds."""
+
+    bytes_per_second: Rate
+    days: Days = EVERY_DAY
+    between: Between = (0, 0)
+
+    @property
+    def is_always(self) -> bool:
+        """It asks no clock."""
+        return self.days == EVERY_DAY and self.between[0] == self.between[1]
+
+
+def _as_rates(value: object) -> object:
+    """One limit for all times, or a list by time of day; the first that holds counts."""
+    if isinstance(value, list | tuple):
+        return value
+    return ({"bytes_per_second": parse_rate(value)},)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Deliver:
     """How a destination is served."""
 
-    associations: int = Field(default=4, ge=1, le=64)
+    associations: int = Field(default=16, ge=1, le=64)  # at most; as many are open as speed it up
+    window: int = Field(default=16, ge=1, le=256)  # outstanding on one association at most, where it agrees
     idle: Duration = 10.0  # an association without work is kept open for so long
     connect_timeout: Duration = 10.0
     response_timeout: Duration = 60.0
     max_pdu_bytes: Size = 131072
+    in_flight: Count | None = None  # instances sent and not answered, over all associations; None: no bound
+    schedule: tuple[Window, ...] = ()  # nothing is sent outside of these; none: at any time
+    time_zone: TimeZone | None = None  # in which ``schedule`` and times of ``bytes_per_second`` are meant
+    bytes_per_second: Annotated[tuple[RateWindow, ...], BeforeValidator(_as_rates)] = ()  # none: no limit
     retry: Retry = Field(default_factory=Retry)
 
 
@@ -101,6 +138,7 @@ class Modality:
     send: tuple[Operation, ...] = ALL_OPERATIONS
     local_ae_title: AeTitle | None = None  # our calling AE title towards it, if not the gateway's own
     check_host: bool = False  # its associations must come from ``host``
+    quota: Size | None = None  # bytes from it that are not delivered yet; more are answered with A700
     deliver: Deliver = Field(default_factory=Deliver)
 
 
@@ -113,6 +151,27 @@ class FolderDestination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Group:
+    """Destinations of which one gets each instance: the first that is up, or its study's own."""
+
+    first_of: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Its destinations, in the order in which they are named."""
+        return self.first_of or self.one_of
+
+
+class Duplicates(StrEnum):
+    """What becomes of an instance that has been delivered, or waits for that, under the same UID."""
+
+    FORWARD = "forward"
+    SKIP_IDENTICAL = "skip-identical"  # the same data set, byte for byte
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class SpoolSettings:
     """The store on disk."""
 
@@ -121,6 +180,7 @@ class SpoolSettings:
     large_object_bytes: Size = 4 * 1024 * 1024  # from here an object is streamed to a file of its own
     min_free_bytes: Size = 1024 * 1024 * 1024  # stop accepting (A700) below; resume 10 % above
     clean_below: float = Field(default=0.25, ge=0, le=0.9)  # copy live records forward below this share
+    retention_bytes: Size | None = None  # what ``retention`` may keep; the oldest goes first. None: no bound
     history: Duration = 30 * 86400.0  # how long the ledger remembers what it delivered
 
 
@@ -134,8 +194,11 @@ class Settings:
     http: Http = Field(default_factory=Http)
     modalities: dict[str, Modality] = Field(default_factory=dict)
     destinations: dict[str, FolderDestination] = Field(default_factory=dict)
+    groups: dict[str, Group] = Field(default_factory=dict)  # written among the destinations
     rules: tuple[object, ...] = ()  # paths, globs and inline rules, mixed; router.rules reads them
     unmatched: str = "hold"  # hold | drop | a destination's name
+    duplicates: Duplicates = Duplicates.FORWARD
+    quota_unknown: Size | None = None  # ``quota`` of all callers that are no modality, together
     retention: Duration = 0.0
     accept_unknown: tuple[Operation, ...] = ()
     check_called_ae: bool = False  # reject associations that call another AE title than ours
@@ -146,4 +209,4 @@ class Settings:
     @property
     def destination_names(self) -> tuple[str, ...]:
         """Everything that a rule may name in ``send``."""
-        return (*self.modalities, *self.destinations)
+        return (*self.modalities, *self.destinations, *self.groups)

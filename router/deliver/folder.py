@@ -24,6 +24,7 @@ from router.deliver.desk import Desk
 from router.deliver.placeholders import fill, parse_template
 from router.deliver.queue import Content
 from router.deliver.settle import Ended
+from router.deliver.shaping import Shaper
 from router.deliver.verdict import SUCCESS, Fault, Kind, Verdict, of_error
 from router.dicom.header import scan
 from router.errors import StorageError
@@ -55,7 +56,17 @@ def of_os_error(error: OSError) -> Verdict:
 class FolderSender:
     """Serves the desks of one folder's lane."""
 
-    def __init__(self, destination: FolderDestination, *, content: Content, clock: Clock) -> None:
+    can_probe = False
+
+    def __init__(
+        self,
+        destination: FolderDestination,
+        *,
+        content: Content,
+        clock: Clock,
+        shaper: Shaper | None = None,
+    ) -> None:
+        self._shaper = shaper
         self._template = parse_template(destination.folder)
         self._content = content
         self._clock = clock
@@ -87,6 +98,7 @@ class FolderSender:
         if length <= WINDOW_BYTES:
             buffer = memoryview(bytearray(length))
             await self._content.read(instance, [buffer])
+            await self._pace(length)
             return await self._in_thread(lambda: _store_whole(target, instance.key, buffer))
         await self._content.verify(instance)
         file = await self._in_thread(lambda: _begin(target, instance.key))
@@ -95,11 +107,17 @@ class FolderSender:
             for start in range(0, length, WINDOW_BYTES):
                 view = buffer[: min(WINDOW_BYTES, length - start)]
                 await self._content.read_range(instance, start, [view])
+                await self._pace(len(view))
                 await self._in_thread(lambda view=view: _write_all(file, view))  # type: ignore[misc]
             return await self._in_thread(lambda: _finish(file, target, instance.key))
         finally:
             with anyio.move_on_after(CLOSING_S, shield=True):
                 await self._in_thread(lambda: _abandon(file, target, instance.key))
+
+    async def _pace(self, count: int) -> None:
+        """Write no faster than the destination's limit."""
+        if self._shaper is not None:
+            await self._shaper.pass_through(count)
 
     async def _path(self, instance: Instance) -> Path:
         limit = HEAD_BYTES

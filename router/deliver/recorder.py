@@ -9,13 +9,15 @@ from collections.abc import Callable
 
 import anyio
 
-from router.deliver.queue import Queue
+from router.deliver.queue import Deliveries
 from router.errors import StorageError
 from router.logs import get_logger
 from router.model import DeliveryState, Outcome
 from router.telemetry import Telemetry
 
 PAUSE_S = 1.0  # after the ledger failed
+
+Revise = Callable[[Outcome], Outcome]
 
 log = get_logger("deliver")
 
@@ -24,12 +26,19 @@ class Recorder:
     """Writes the outcomes of one lane. Its length is how many are not durable yet."""
 
     def __init__(
-        self, destination: str, *, queue: Queue, telemetry: Telemetry, on_recorded: Callable[[], None]
+        self,
+        destination: str,
+        *,
+        queue: Deliveries,
+        telemetry: Telemetry,
+        on_recorded: Callable[[], None],
+        revise: Revise | None = None,
     ) -> None:
         self._destination = destination
         self._queue = queue
         self._telemetry = telemetry
         self._on_recorded = on_recorded
+        self._revise = revise
         self._gathered: list[Outcome] = []
         self._unrecorded = 0
         self._received_at: dict[int, float] = {}
@@ -42,6 +51,8 @@ class Recorder:
 
     def add(self, outcome: Outcome, *, received_at: float) -> None:
         """Have ``outcome`` recorded soon. Never waits; the lane bounds how many there can be."""
+        if self._revise is not None:
+            outcome = self._revise(outcome)
         if not self._gathered:
             self._is_filled.set()
         self._gathered.append(outcome)
@@ -92,7 +103,7 @@ class Recorder:
         self._telemetry.attempt_made(self._destination, outcome.reason.value)
         if outcome.state is DeliveryState.PENDING:
             return
-        self._telemetry.delivery_finished(self._destination, outcome.state.value)
+        self._telemetry.delivery_finished(outcome.destination, outcome.state.value)
         received_at = self._received_at.pop(outcome.delivery_id, None)
         if received_at is not None:
-            self._telemetry.delivered(self._destination, outcome.ended_at - received_at)
+            self._telemetry.delivered(outcome.destination, outcome.ended_at - received_at)

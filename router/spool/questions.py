@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,8 @@ import apsw
 
 from router.errors import StorageError, UnknownItem
 from router.model import DeliveryRecord, DeliveryState, Instance, InstanceTrace, QueueDepth
-from router.spool import queries
+from router.spool import arrivals, queries
+from router.spool.rows import encode_json
 from router.spool.schema import connect
 
 T = TypeVar("T")
@@ -78,6 +79,15 @@ class Questions:
     async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]:
         """Every arrival of that SOP Instance UID, oldest first."""
         return await self._query(lambda connection: queries.trace(connection, sop_instance_uid))
+
+    async def routed_before(self, sop_instance_uids: Sequence[str], limit: int = 1000) -> list[Instance]:
+        """Arrivals of these UIDs, the latest first, that were delivered somewhere or are on their way."""
+        uids = encode_json(sop_instance_uids).decode()
+        return await self._query(lambda connection: arrivals.routed_before(connection, uids, limit))
+
+    async def undelivered_bytes(self) -> dict[str, int]:
+        """How much lies here for deliveries that are not final, by calling AE title."""
+        return await self._query(arrivals.undelivered_bytes)
 
     async def corrupt(self, limit: int = 100, after: int = 0) -> list[Instance]:
         """Instances whose bytes no longer match their hash, by rising key."""

@@ -1,0 +1,76 @@
+"""What pydantic cannot see of destinations: groups, which refer to others, and hours without a time zone."""
+
+from __future__ import annotations
+
+from router.config.settings import Deliver, Operation, Settings
+from router.config.yaml_nodes import Block, Node, Problems, Scalar, suggestion, walk
+
+_GROUP_KEYS = frozenset({"first_of", "one_of"})
+
+
+def split_destinations(entries: list[tuple[Scalar, Node]], problems: Problems) -> list[tuple[Scalar, Node]]:
+    """The configuration's entries with the groups taken out of ``destinations``, as ``groups``.
+
+    One mapping in the file, where an operator looks for a destination by its name; two in the settings,
+    because a group has no address.
+    """
+    split: list[tuple[Scalar, Node]] = []
+    for key, value in entries:
+        if key.text == "groups":
+            problems.add(key.mark, "groups: unknown key; first_of and one_of stand among the destinations")
+        elif key.text != "destinations" or not isinstance(value, Block):
+            split.append((key, value))
+        else:
+            own = tuple(entry for entry in value.entries if not _is_group(entry[1]))
+            groups = tuple(entry for entry in value.entries if _is_group(entry[1]))
+            split.append((key, Block(mark=value.mark, entries=own)))
+            name = Scalar(mark=key.mark, text="groups", value="groups")
+            split.append((name, Block(mark=value.mark, entries=groups)))
+    return split
+
+
+def as_written(location: str) -> str:
+    """A place in the settings as the file has it."""
+    return "destinations" + location.removeprefix("groups") if location.startswith("groups.") else location
+
+
+def _is_group(node: Node) -> bool:
+    return isinstance(node, Block) and not _GROUP_KEYS.isdisjoint(node.keys)
+
+
+def check_groups(settings: Settings, tree: Block, problems: Problems) -> None:
+    """A group's members exist, can be sent to, and are no groups themselves."""
+    known = (*settings.modalities, *settings.destinations)
+    for name, group in settings.groups.items():
+        mark = walk(tree, ("groups", name)).mark
+        if bool(group.first_of) == bool(group.one_of):
+            problems.add(mark, f"destinations.{name}: give it either first_of or one_of, with destinations")
+            continue
+        key = "first_of" if group.first_of else "one_of"
+        for place, member in enumerate(group.members):
+            mark = walk(tree, ("groups", name, key, place)).mark
+            where = f"destinations.{name}.{key}.{place}"
+            modality = settings.modalities.get(member)
+            if member in settings.groups:
+                problems.add(mark, f"{where}: {member!r} is a group itself; name its destinations instead")
+            elif member not in known:
+                problems.add(mark, f"{where}: unknown destination {member!r}{suggestion(member, known)}")
+            elif modality is not None and Operation.STORE not in modality.send:
+                problems.add(mark, f"{where}: {member!r} may not be sent to: its 'send' lacks store")
+            elif member in group.members[:place]:
+                problems.add(mark, f"{where}: {member!r} stands here a second time")
+
+
+def check_hours(settings: Settings, tree: Block, problems: Problems) -> None:
+    """Hours mean nothing without a time zone: this machine's own is rarely the hospital's."""
+    delivers = [("modalities", name, modality.deliver) for name, modality in settings.modalities.items()]
+    delivers += [("destinations", name, folder.deliver) for name, folder in settings.destinations.items()]
+    for section, name, deliver in delivers:
+        if deliver.time_zone is None and _asks_the_clock(deliver):
+            key = "schedule" if deliver.schedule else "bytes_per_second"
+            mark = walk(tree, (section, name, "deliver", key)).mark
+            problems.add(mark, f"{section}.{name}.deliver.{key}: say in which time_zone, e.g. Europe/Berlin")
+
+
+def _asks_the_clock(deliver: Deliver) -> bool:
+    return bool(deliver.schedule) or not all(limit.is_always for limit in deliver.bytes_per_second)

@@ -1,0 +1,67 @@
+"""What operators are told of destinations and groups: their kind, whether they answer, when they open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from router.config.settings import Modality, Settings
+from router.deliver.schedule import Hours
+from router.groups import group_of
+from router.model import DeliveryState
+from router.views import DeliveryView
+
+
+class Outlook:
+    """Answers for the destinations of one configuration."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hours = {name: Hours(modality.deliver) for name, modality in settings.modalities.items()}
+        self._hours |= {name: Hours(folder.deliver) for name, folder in settings.destinations.items()}
+
+    def _members(self, name: str) -> tuple[str, ...]:
+        group = group_of(name, self._settings.groups)
+        return self._settings.groups[group].members if group is not None else (name,)
+
+    def kind(self, name: str) -> str:
+        """``modality``, ``folder``, ``group``, or ``removed`` for what is no longer configured."""
+        if name in self._settings.modalities:
+            return "modality"
+        if name in self._settings.destinations:
+            return "folder"
+        return "group" if group_of(name, self._settings.groups) is not None else "removed"
+
+    def is_up(self, name: str, up: Mapping[str, bool]) -> bool | None:
+        """Whether it answers, or any of its members; None where nothing was tried yet."""
+        known = [up[member] for member in self._members(name) if member in up]
+        return any(known) if known else None
+
+    def opens_at(self, name: str, now: float) -> float | None:
+        """When its schedule, or the first of its members', opens; None where it is open, or never does."""
+        hours = [self._hours[member] for member in self._members(name) if member in self._hours]
+        if any(one.is_open(now) for one in hours):
+            return None
+        openings = [at for one in hours if (at := one.opens_at(now)) is not None]
+        return min(openings, default=None)
+
+    def seen(self, delivery: DeliveryView, now: float) -> DeliveryView:
+        """With the instant for which it waits, where its destination is closed."""
+        if delivery.state is not DeliveryState.PENDING:
+            return delivery
+        opens_at = self.opens_at(delivery.destination, now)
+        return delivery if opens_at is None else replace(delivery, opens_at=opens_at)
+
+
+def describe_destination(settings: Settings, name: str) -> str:
+    """Where a destination is, in one line."""
+    modality = settings.modalities.get(name)
+    if isinstance(modality, Modality):
+        return f"{modality.ae_title}@{modality.host}:{modality.port}"
+    folder = settings.destinations.get(name)
+    if folder is not None:
+        return folder.folder
+    group = settings.groups.get(name)
+    if group is not None:
+        return f"{'the first of' if group.first_of else 'one of'} {', '.join(group.members)}"
+    return "no longer configured"
