@@ -12,11 +12,12 @@ from router.model import Delivery
 class Gate:
     """Where the workers of one lane wait for something to be due."""
 
-    __slots__ = ("_waiters", "appetite", "handed", "known", "lease_s", "version", "wanted")
+    __slots__ = ("_waiters", "appetite", "handed", "known", "lease_s", "urgency", "version", "wanted")
 
     def __init__(self) -> None:
         self.wanted = 0  # what the last claim asked for and did not get
         self.lease_s = 0.0
+        self.urgency = asyncio.Event()  # something of high priority has come
         self.appetite = 0  # how many deliveries may be handed to the lane: it waits, and nothing else is due
         self.handed: list[Delivery] = []  # leased for the lane when they were routed; its next claim has them
         self.version = 0

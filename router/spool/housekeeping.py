@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,10 +19,13 @@ import apsw
 
 from router.clock import Clock
 from router.config.settings import SpoolSettings
-from router.errors import RouterError, StorageError
+from router.errors import RouterError
+from router.logs import get_logger
 from router.model import Instance, InstanceState
-from router.spool import large, queries
+from router.spool import large, leaps, queries
+from router.spool.condition import Condition
 from router.spool.files import Files
+from router.spool.leaps import ClockWatch
 from router.spool.ledger import Ledger
 from router.spool.reader import OpenFiles, Reader
 from router.spool.record import encode_arrival
@@ -37,10 +41,10 @@ CLEAN_IDLE_S = 10.0  # a segment that still empties by itself is left alone
 STEP_ROWS = 256
 BUSY_S = 1.0  # after an append: no time for zeros
 PRUNE_STEPS = 16  # in a tick: 4,096 rows, more than ever arrive in that time
-RESUME_FACTOR = 1.1  # of the least free space: accept again only above it
 WAIT_S = 60.0  # for the writer to carry out one step
 
 T = TypeVar("T")
+_log = get_logger("spool")
 _NOT_COPIED = (InstanceState.RELEASED, InstanceState.CORRUPT)
 
 
@@ -59,8 +63,7 @@ class Housekeeper:
         files: Files,
         on_expired: Callable[[set[str]], None],
     ) -> None:
-        self.is_accepting = True
-        self.free_bytes = 0
+        self.condition = Condition(directory, settings.min_free_bytes, files)
         self.doomed: deque[int] = deque()  # released large objects, whose files are to be deleted
         self._directory = directory
         self._settings = settings
@@ -71,6 +74,7 @@ class Housekeeper:
         self._files = files
         self._on_expired = on_expired
         self._connection = connect(directory, read_only=False)
+        self._watch = ClockWatch(clock.now(), clock.monotonic())
         self._pruned_to = 0
         self._unclean: set[tuple[int, int]] = (
             set()
@@ -108,12 +112,15 @@ class Housekeeper:
             steps = [self.make_spare, self.checkpoint, self.delete_doomed]
             if self._clock.monotonic() >= due:
                 due = self._clock.monotonic() + TICK_S
-                steps += [self.check_space, self.expire, self.prune, self.clean]
+                steps += [self.check_space, self.probe, self.mind_clock, self.expire]
+                steps += [self.keep_budget, self.prune, self.clean]
             for step in steps:
                 try:
                     self.perform(step)
                 except (OSError, RouterError, apsw.Error):
                     continue  # the next tick tries again; what an append suffers, its caller is told
+                except Exception as error:  # a defect in one step: the others, and the next tick, go on
+                    _log.error("housekeeping failed", step=step.__name__, because=repr(error))
 
     def perform(self, step: Callable[[], None]) -> None:
         """Carry out one of the steps below, in any thread but the event loop's."""
@@ -124,7 +131,7 @@ class Housekeeper:
 
     def make_spare(self) -> None:
         """Keep an empty segment ready."""
-        if self._writer.segments.wants_spare and self.is_accepting:
+        if self._writer.segments.wants_spare and self.condition.is_accepting:
             is_busy = self._clock.monotonic() - self._writer.appended_at < BUSY_S
             self._writer.segments.make_spare(zeros=not is_busy)
 
@@ -135,8 +142,13 @@ class Housekeeper:
         is moved and synced here, and then the writer takes a moment for the rest.
         """
         if self._writer.wal_pages > CHECKPOINT_PAGES:
-            with suppress(apsw.BusyError):  # the writer is at it itself
+            try:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except apsw.IOError:
+                self._writer.distrust_log()  # the first thing that it does is to sync the log
+                raise
+            except apsw.BusyError:
+                pass  # the writer is at it itself
             self._writer.finish_checkpoint()
 
     def delete_doomed(self) -> None:
@@ -147,18 +159,45 @@ class Housekeeper:
             large.remove(self._directory / "large", key)
 
     def check_space(self) -> None:
-        """Stop accepting before the disk is full; resume with hysteresis."""
-        self.free_bytes = self._files.free_bytes(self._directory)
-        least = self._settings.min_free_bytes
-        if self.free_bytes < least:
-            self.is_accepting = False
-        elif self.free_bytes >= least * RESUME_FACTOR:
-            self.is_accepting = True
+        """Stop accepting before the disk is full, and while it is gone."""
+        self.condition.check_space()
 
-    def on_disk_error(self, error: StorageError) -> None:
-        """Something could not be written: the next instance need not try before the space is looked at."""
-        if error.out_of_resources:
-            self.is_accepting = False
+    def probe(self) -> None:
+        """After a failure: see whether records and ledger can be written again."""
+        if self.condition.is_failing and not self.condition.is_gone:
+            self.condition.write_probe()
+            self._change(lambda _: None)  # syncs the ledger's log
+            self.condition.is_failing = False
+
+    def mind_clock(self) -> None:
+        """Where the wall clock was set, move what waits along with it."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        leap_s = self._watch.leap_s(now, monotonic)
+        if leap_s < 0:
+            ids = leaps.stamped_ahead(self._connection, now)
+            self._in_steps(ids, partial(leaps.set_back, now=now))
+        elif leap_s > 0:
+            before = now - leap_s
+            ids = leaps.stamped_before(self._connection, before)
+            self._in_steps(ids, partial(leaps.set_forward, leap_s=leap_s, before=before))
+        self._watch.accept(now, monotonic)
+        if leap_s:
+            self._on_expired(queries.destinations(self._connection))  # they look again
+
+    def _in_steps(self, ids: Sequence[int], run: Callable[..., None]) -> None:
+        for start in range(0, len(ids), STEP_ROWS):
+            self._change(partial(run, ids=ids[start : start + STEP_ROWS]))
+
+    def keep_budget(self) -> None:
+        """Release what was retained longest, where delivered instances take more than they may."""
+        budget = self._settings.retention_bytes
+        excess = 0 if budget is None else queries.retained_bytes(self._connection) - budget
+        while excess > 0 and not self._is_stopping:
+            release = partial(Ledger.release_oldest, wanted=excess, limit=STEP_ROWS, now=self._clock.now())
+            released = self._change(release)
+            if not released:
+                return
+            excess -= released
 
     def expire(self) -> None:
         """Leases that ran out are pending again; retained instances are released."""
@@ -196,7 +235,8 @@ class Housekeeper:
             if budget <= 0:
                 return
             if self.is_worth_cleaning(segment):
-                budget -= self.clean_segment(segment, budget)
+                with suppress(FileNotFoundError):  # it became empty meanwhile, and is gone
+                    budget -= self.clean_segment(segment, budget)
 
     def is_worth_cleaning(self, segment: Segment) -> bool:
         """Mostly dead, and it does not empty by itself."""

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
-from router.model import Delivery, DeliveryState, Outcome, Place, Reason, Routed
+import apsw
+
+from router.model import Delivery, DeliveryState, Outcome, Place, Priority, Reason, Routed
+from router.spool.files import Files
 from router.spool.rows import (
     INSTANCE_JSON,
     ReleasedRow,
@@ -35,6 +39,7 @@ from router.spool.schema import (
     KEY_MASK,
     ORDINALS,
     PENDING,
+    PRIORITIES,
     PRIORITY_CODE,
     chunks,
     connect,
@@ -51,16 +56,25 @@ _INSERTS = {
     + ",".join(["(?,?,?,?,?,?,?,?,0)"] * size)
     for size in CHUNKS
 }
-_PENDING_BY_PRIORITY = " UNION ALL ".join(
+_PENDING_OF = tuple(
     f"SELECT * FROM (SELECT id, attempts, created_at, priority FROM deliveries WHERE state = {PENDING} "
     f"AND state < 4 AND destination = ?1 AND priority = {p} AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3)"
     for p in range(3)
 )
-_CLAIMABLE = (
-    f"SELECT json_group_array(json_array(d.id, ?4, d.attempts, d.created_at, d.priority, {INSTANCE_JSON})) "
-    f"FROM (SELECT * FROM ({_PENDING_BY_PRIORITY}) LIMIT ?3) d "
-    f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK})"
-)
+
+
+def _claimable(pending: str) -> str:
+    return (
+        "SELECT json_group_array(json_array(d.id, ?4, d.attempts, d.created_at, d.priority, "
+        f"{INSTANCE_JSON})) FROM (SELECT * FROM ({pending}) LIMIT ?3) d "
+        f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK})"
+    )
+
+
+_CLAIMABLE = _claimable(" UNION ALL ".join(_PENDING_OF))
+_CLAIMABLE_ONLY = {
+    priority: _claimable(pending) for priority, pending in zip(PRIORITIES, _PENDING_OF, strict=True)
+}
 _NEXT_DUE = (
     "SELECT min(due) FROM ("
     + " UNION ALL ".join(
@@ -81,11 +95,11 @@ _DONE_WITH = (
 class Ledger:
     """The one connection that writes."""
 
-    def __init__(self, directory: Path, owner: str, retention_s: float) -> None:
+    def __init__(self, directory: Path, owner: str, retention_s: float, files: Files) -> None:
         self.connection = connect(directory, read_only=False)
         self.owner = owner
         self.released: list[ReleasedRow] = []
-        self.log_fd = open_log(directory)
+        self.log_fd = open_log(directory, files)
         self._retention_s = retention_s
         self._destinations: dict[str, int] = {}
         self._is_full_sync = True
@@ -125,7 +139,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connection and its log."""
-        self.connection.close()
+        with suppress(apsw.Error):  # a failing disk: the log stays, and is read at the next start
+            self.connection.close()
         os.close(self.log_fd)
 
     def take_released(self) -> list[ReleasedRow]:
@@ -193,6 +208,15 @@ class Ledger:
 
     # The queue
 
+    def note_tail(self, segment: int) -> None:
+        """From now on records are appended to this segment: where to look for rows that were lost."""
+        self._execute("INSERT OR REPLACE INTO log_tail(id, segment) VALUES (1, ?)", (segment,))
+
+    def tail(self) -> int | None:
+        """The segment that was noted last."""
+        segment = self._execute("SELECT segment FROM log_tail").get
+        return segment if isinstance(segment, int) else None
+
     def route(
         self, items: Sequence[tuple[Routed, float]], leases: Mapping[int, float] = MappingProxyType({})
     ) -> set[str]:
@@ -244,11 +268,12 @@ class Ledger:
         return woken
 
     def claim(
-        self, destination: str, limit: int, until: float, now: float
+        self, destination: str, limit: int, until: float, now: float, only: Priority | None = None
     ) -> tuple[list[Delivery], float | None]:
         """Lease what is due. Where that is less than ``limit``, also when the next will be due."""
         number = self._destination(destination)
-        found = decode_deliveries(self._value(_CLAIMABLE, (number, now, limit, destination)))
+        claimable = _CLAIMABLE if only is None else _CLAIMABLE_ONLY[only]
+        found = decode_deliveries(self._value(claimable, (number, now, limit, destination)))
         if found:
             ids = encode_json([row[0] for row in found]).decode()
             self._execute(
@@ -273,15 +298,17 @@ class Ledger:
         owner = self.owner
         attempts: list[Bindings] = [
             (o.delivery_id, DELIVERY_CODE[o.state], o.started_at, o.ended_at, o.reason.value, o.status,
-             o.comment, o.transfer_syntax_uid, owner)
+             o.comment, o.transfer_syntax_uid, o.carried_by, owner)
             for o in outcomes
         ]  # fmt: skip
         self._in_chunks(
-            "WITH v(id, state, started_at, ended_at, reason, status, comment, transfer_syntax, owner) AS (",
-            9,
+            "WITH v(id, state, started_at, ended_at, reason, status, comment, transfer_syntax, carried_by, "
+            "owner) AS (",
+            10,
             attempts,
             ") INSERT OR IGNORE INTO attempts SELECT v.id, d.tries + 1, v.started_at, v.ended_at, v.reason, "
-            "v.status, v.comment, v.transfer_syntax FROM v CROSS JOIN deliveries d ON d.id = v.id "
+            "v.status, v.comment, v.transfer_syntax, v.carried_by "
+            "FROM v CROSS JOIN deliveries d ON d.id = v.id "
             f"WHERE d.state < 4 AND (v.state = {DELIVERED} OR d.lease_owner = v.owner)",
         )
         changes: list[Bindings] = [
@@ -362,6 +389,22 @@ class Ledger:
         )
         return len(self.released) - before
 
+    def release_oldest(self, wanted: int, limit: int, now: float) -> int:
+        """Release the retained instances that would be first, ``wanted`` bytes or a little more; how many.
+
+        ``limit`` instances at most. None of them has a delivery that is not final.
+        """
+        before = len(self.released)
+        self._release(
+            "SELECT json_group_array(json_array(key, segment, length)) FROM "
+            "(SELECT key, segment, length, sum(length) OVER (ORDER BY release_at, key) - length AS sooner "
+            "FROM (SELECT key, segment, length, release_at FROM instances WHERE state = 1 "
+            "AND release_at IS NOT NULL ORDER BY release_at, key LIMIT ?2)) WHERE sooner < ?1",
+            (wanted, limit),
+            now,
+        )
+        return sum(length for _, _, length in self.released[before:])
+
     def _release(self, select: str, bindings: Bindings, now: float) -> None:
         rows = decode_released(self._value(select, bindings))
         if rows:
@@ -378,7 +421,8 @@ class Ledger:
         """
         seen = self._pairs(
             "SELECT json_group_array(json_array(key, state = 3 AND release_at < ?2)) FROM "
-            "(SELECT * FROM instances WHERE key > ?1 AND key < ?3 ORDER BY key LIMIT ?4)",
+            "(SELECT * FROM instances WHERE key > ?1 AND key < ?3 AND key < (SELECT max(key) FROM instances) "
+            "ORDER BY key LIMIT ?4)",
             (after, before, int(before * 1000) << 20, limit),
         )
         if not seen:

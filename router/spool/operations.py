@@ -38,6 +38,7 @@ from router.spool.schema import (
     HELD,
     KEY_MASK,
     LIVE_KEYS,
+    NAMED,
     ORDINALS,
     PENDING,
 )
@@ -125,8 +126,8 @@ def candidates(connection: apsw.Connection, order: Order) -> list[CandidateRow]:
         source = "deliveries d INDEXED BY deliveries_open"
         where.append("d.state < 4")
     if chosen.destination is not None:
-        where.append("d.destination = (SELECT id FROM destinations WHERE name = :destination)")
-        bindings["destination"] = chosen.destination
+        where.append(f"d.destination IN (SELECT id FROM destinations n WHERE {NAMED})")
+        bindings["name"] = chosen.destination
     if chosen.reason is not None:
         where.append("d.reason = :reason")
         bindings["reason"] = chosen.reason.value

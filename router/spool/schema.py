@@ -25,12 +25,13 @@ import apsw
 
 from router.errors import StorageError
 from router.model import DeliveryState, InstanceState, Priority
+from router.spool.files import Files, rewrite
 
 LEDGER_NAME = "ledger.db"
 ORDINALS = 1024  # deliveries of one instance at most, and the step between keys: 20 bits of it count
 KEY_MASK = -ORDINALS
 LARGE = -1  # ``segment`` of an object in a file of its own
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 5
 _PAGE_BYTES = 4096
 LOG_BYTES = 20 * 1024 * 1024  # a little more than the log holds between two checkpoints
 _CACHE_KIB = 16 * 1024
@@ -91,7 +92,16 @@ CREATE TABLE operations(
 CREATE TABLE paused(
   destination TEXT PRIMARY KEY, since REAL NOT NULL, who TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """,
+    3: """
+DROP INDEX instances_retained;
+CREATE INDEX instances_retained ON instances(release_at, length) WHERE state = 1 AND release_at IS NOT NULL;
+""",
+    2: "CREATE TABLE log_tail(id INTEGER PRIMARY KEY CHECK (id = 1), segment INTEGER NOT NULL) STRICT;",
+    4: "ALTER TABLE attempts ADD COLUMN carried_by TEXT NOT NULL DEFAULT '';",  # a group's member
 }
+
+# The destinations that a name stands for: itself, or the queues of the group that it is (``groups``).
+NAMED = "(n.name = :name OR substr(n.name, 1, length(:name) + 1) = :name || '/')"
 
 # An instance is live for one of these reasons, each with its index.
 LIVE_KEYS = (
@@ -123,20 +133,29 @@ def connect(directory: Path, *, read_only: bool) -> apsw.Connection:
     return connection
 
 
-def open_log(directory: Path) -> int:
+def open_log(directory: Path, files: Files) -> int:
     """A descriptor of the ledger's write-ahead log, which is given its extents where it has none yet.
 
     A commit that makes the log longer syncs metadata of the file system, too: 0.28 ms against 0.12 ms. Zeros
     behind the last frame are to SQLite what old frames are: they carry the wrong salt.
+
+    What an earlier process committed without waiting is synced here, and the log's name with it: space that
+    was released by it is about to be used again. May raise ``OSError``.
     """
     log = os.open(directory / f"{LEDGER_NAME}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     size = os.fstat(log).st_size
     if size < LOG_BYTES:
         try:
             os.pwrite(log, bytes(LOG_BYTES - size), size)
-            os.fdatasync(log)
         except OSError:  # a full disk: the log then grows as it may
             os.ftruncate(log, size)
+    try:
+        rewrite(files, log)
+        files.fdatasync(log)
+        files.sync_directory(directory)
+    except OSError:
+        os.close(log)
+        raise
     return log
 
 

@@ -25,33 +25,30 @@ from router.errors import StorageError
 from router.model import (
     Arrival,
     Buffer,
-    Delivery,
     Instance,
-    Outcome,
-    Routed,
 )
-from router.spool import large, queries
-from router.spool.files import Files, storage_error, take_lock
-from router.spool.gates import Gate, Gates
+from router.spool import large, leaps, queries
+from router.spool.dispatch import Dispatch
+from router.spool.files import Files, make_directory, storage_error, take_lock, write_again
+from router.spool.gates import Gates
 from router.spool.handover import Handover
 from router.spool.housekeeping import Housekeeper
 from router.spool.large import LargeObject, LargeSeam
 from router.spool.ledger import Ledger
-from router.spool.objects import Objects
 from router.spool.ordering import Orders
 from router.spool.record import encode_arrival, header_bytes
 from router.spool.scan import refuse_lost_ledger
 from router.spool.schema import LARGE, ORDINALS
 from router.spool.segment import Segments
 from router.spool.stats import SpoolStats
-from router.spool.work import Append, Change, resolve
+from router.spool.tail import missing_rows
+from router.spool.work import Append, resolve
 from router.spool.writer import Item, Writer
 
 T = TypeVar("T")
-SOON_S = 0.002  # what routing and outcomes may wait for an append that takes them along
 
 
-class Spool(Objects):
+class Spool(Dispatch):
     """The store and queue of one gateway. All instants are wall time (``Clock.now()``)."""
 
     def __init__(
@@ -68,8 +65,7 @@ class Spool(Objects):
         self._files = files
         self._lock = lock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._look_at: asyncio.TimerHandle | None = None
-        self._ledger = Ledger(directory, uuid.uuid4().hex, retention_s)  # makes the tables
+        self._ledger = Ledger(directory, uuid.uuid4().hex, retention_s, files)  # makes the tables
         super().__init__(directory)
         self.segments = Segments(
             directory / "segments",
@@ -90,7 +86,7 @@ class Spool(Objects):
             on_expired=self._wake_from_thread,
         )
         self._writer.on_batch = self._batch_done
-        self._writer.on_disk_error = self.housekeeper.on_disk_error
+        self._writer.on_disk_error = self.housekeeper.condition.on_error
         self._writer.on_large_released = self._large_released
         self._writer.on_chores = self.housekeeper.ring
         self._handover = Handover(self._read_unrouted)
@@ -113,15 +109,17 @@ class Spool(Objects):
         files: Files | None = None,
     ) -> Spool:
         """Open or make the spool in ``directory`` and recover it. ``StorageError`` if another has it."""
+        files = files or Files()
         try:
+            make_directory(files, directory)
             for name in ("segments", "large"):
-                (directory / name).mkdir(parents=True, exist_ok=True)
+                make_directory(files, directory / name)
             lock = take_lock(directory)
         except OSError as error:
             raise storage_error(error, str(directory)) from error
         try:
             refuse_lost_ledger(directory)
-            spool = cls(directory, settings, clock, files or Files(), retention_s, lock)
+            spool = cls(directory, settings, clock, files, retention_s, lock)
         except BaseException:
             os.close(lock)
             raise
@@ -140,12 +138,28 @@ class Spool(Objects):
         self._ledger.begin()
         self._ledger.expire_leases(None)  # the lock is ours, so whoever held them is gone
         self._ledger.commit()
+        now = self._clock.now()
+        leaps.set_back(self._ledger, leaps.stamped_ahead(connection, now), now)
+        self._recover_tail()
         live = queries.live_by_segment(connection)
         self._large_count, self._large_bytes = live.pop(LARGE, (0, 0))
         self.segments.load(live)
         large.remove_strangers(self._directory / "large", lambda key: queries.is_live_large(connection, key))
         self._last_key = queries.last_key(connection)
         self.housekeeper.check_space()
+
+    def _recover_tail(self) -> None:
+        """After a power failure: the rows of acknowledged instances that the ledger had not synced."""
+        number = self._ledger.tail()
+        path = self._directory / "segments" / f"{number or 0:08d}.seg"
+        if number is None or not path.exists():
+            return
+        rows = list(missing_rows(number, path, queries.last_key(self._ledger.connection)))
+        if rows:
+            write_again(self._files, path)  # where only the process ended, they may be in memory alone
+            self._ledger.begin()
+            self._ledger.insert(rows)
+            self._ledger.commit()
 
     def close(self) -> None:
         """Close files and ledger; ``running`` does it by itself."""
@@ -180,7 +194,12 @@ class Spool(Objects):
     @property
     def is_accepting(self) -> bool:
         """False while the disk is nearly full: answer A700 without even asking."""
-        return self.housekeeper.is_accepting
+        return self.housekeeper.condition.is_accepting
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the disk: ``disk_low``, ``disk_gone``, ``disk_failing``."""
+        return self.housekeeper.condition.problems
 
     async def append(self, arrival: Arrival, parts: Sequence[Buffer], data_set_offset: int) -> Instance:
         """Store a whole Part 10 object (``parts``, file meta first); it is durable when this returns.
@@ -223,7 +242,7 @@ class Spool(Objects):
                 files=self._files,
                 next_key=self._next_key,
                 check_room=self._check_room,
-                on_disk_error=self.housekeeper.on_disk_error,
+                on_disk_error=self.housekeeper.condition.on_error,
                 name_in_ledger=self._name_large,
             ),
         )
@@ -254,8 +273,8 @@ class Spool(Objects):
         return self._last_key
 
     def _check_room(self) -> None:
-        if not self.housekeeper.is_accepting:
-            raise StorageError("the disk is nearly full", out_of_resources=True)
+        if not self.is_accepting:
+            raise StorageError("the disk is nearly full, or gone", out_of_resources=True)
 
     # The queue
 
@@ -265,122 +284,6 @@ class Spool(Objects):
 
     async def _read_unrouted(self, after: int, limit: int) -> list[Instance]:
         return await self._query(lambda connection: queries.unrouted(connection, after, limit))
-
-    async def route(self, items: Sequence[Routed], now: float) -> None:
-        """Store decisions and make their deliveries, in one transaction. An instance is routed only once.
-
-        A lane that waits for work has its deliveries leased in the same transaction and needs no claim.
-        """
-        if not items:
-            return
-        pairs = [(item, now) for item in items]
-        handed = self._hand_over(items, now)
-        leases = {delivery.delivery_id: now + gate.lease_s for gate, delivery in handed}
-
-        def routed(woken: set[str]) -> None:
-            for gate, delivery in handed:
-                gate.hand(delivery)
-            for gate in {gate for gate, _ in handed}:
-                gate.alert()
-            self._gates.wake(woken)
-
-        await self._change_soon(lambda ledger: ledger.route(pairs, leases), then=routed)
-
-    def _hand_over(self, items: Sequence[Routed], now: float) -> list[tuple[Gate, Delivery]]:
-        """The deliveries that lanes wait for, as many as they asked for. Large objects may come twice."""
-        handed: list[tuple[Gate, Delivery]] = []
-        for item in items:
-            instance, decision = item.instance, item.decision
-            if instance is None or instance.place.segment == LARGE or decision.hold:
-                continue
-            for delivery_id, name in enumerate(decision.destinations, item.key + 1):
-                gate = self._gates.of(name)
-                if gate.appetite > 0:
-                    gate.appetite -= 1
-                    delivery = Delivery(
-                        delivery_id=delivery_id,
-                        destination=name,
-                        attempts=0,
-                        created_at=now,
-                        priority=decision.priority,
-                        instance=instance,
-                    )
-                    handed.append((gate, delivery))
-        return handed
-
-    async def claim(self, destination: str, *, limit: int, lease_s: float, now: float) -> list[Delivery]:
-        """Lease what is due: priority first, then the longest due. Empty where nothing is due."""
-        gate = self._gates.of(destination)
-        version = gate.version
-        handed = gate.take_handed(limit)
-        gate.lease_s = lease_s
-        gate.wanted = limit - len(handed)
-        if handed and (not gate.wanted or gate.is_exhausted(now)):
-            return handed
-
-        def undo(result: tuple[list[Delivery], float | None]) -> None:
-            if result[0]:
-                self._submit_give_back(result[0], self._future())
-
-        wanted = gate.wanted
-        try:
-            found, due = await self._change(
-                lambda ledger: ledger.claim(destination, wanted, now + lease_s, now), durable=False, undo=undo
-            )
-        except BaseException:
-            gate.handed[:0] = handed
-            raise
-        gate.wanted = wanted - len(found)
-        if gate.wanted:
-            gate.known = (version, due)
-        return handed + found
-
-    def wake(self, destination: str) -> None:
-        """Make ``wait_for_work`` of that destination return."""
-        self._gates.wake((destination,))
-
-    async def wait_for_work(self, destination: str, until: float | None) -> None:
-        """Return when something may be due for ``destination``, when woken, or at ``until`` (wall time)."""
-        await self._gates.wait(destination, until)
-
-    async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Record how attempts ended. Releases instances that are done with.
-
-        Committed when this returns: no end of the process undoes it; a power failure may, for a moment.
-        """
-        if outcomes:
-            await self._change_soon(lambda ledger: ledger.record(outcomes), then=self._gates.wake)
-
-    async def sync(self) -> None:
-        """Return when everything committed so far is on stable storage and what it released is free."""
-        await self._change(lambda _: None)
-
-    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Return leased deliveries unattempted: pending and due again."""
-        if deliveries:
-            waiter: asyncio.Future[None] = self._future()
-            self._submit_give_back(deliveries, waiter)
-            await waiter
-
-    def _submit_give_back(self, deliveries: Sequence[Delivery], waiter: asyncio.Future[None]) -> None:
-        ids = [d.delivery_id for d in deliveries]
-        names = {d.destination for d in deliveries}
-        now = self._clock.now()
-        self._writer.submit(
-            Change(
-                lambda ledger: ledger.give_back(ids, now),
-                waiter,
-                durable=False,
-                then=lambda _: self._gates.wake(names),
-            )
-        )
-
-    def _recall(self, destination: str) -> None:
-        """What was leased for a lane that takes nothing any more is given back."""
-        gate = self._gates.of(destination)
-        handed = gate.take_handed(len(gate.handed))
-        if handed:
-            self._submit_give_back(handed, self._future())
 
     async def _mark_corrupt(self, instance: Instance) -> None:
         place, now = instance.place, self._clock.now()
@@ -395,43 +298,13 @@ class Spool(Objects):
         return SpoolStats(
             bytes_used=segments.count * segments.segment_bytes + self._large_bytes,
             bytes_live=segments.live_bytes + self._large_bytes,
-            free_bytes=self.housekeeper.free_bytes,
+            free_bytes=self.housekeeper.condition.free_bytes,
             segments=segments.count,
             large_objects=self._large_count,
             unrouted=unrouted,
         )
 
     # Threads
-
-    def _future(self) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().create_future()
-
-    async def _change(
-        self,
-        run: Callable[[Ledger], T],
-        *,
-        durable: bool = True,
-        then: Callable[[T], None] | None = None,
-        undo: Callable[[T], None] | None = None,
-    ) -> T:
-        waiter: asyncio.Future[T] = self._future()
-        self._writer.submit(Change(run, waiter, durable=durable, then=then, undo=undo))
-        return await waiter
-
-    async def _change_soon(self, run: Callable[[Ledger], T], *, then: Callable[[T], None]) -> T:
-        """A change that rides with the next append, or is made ``SOON_S`` later.
-
-        Waking the writer costs more than such a change: under load it saves half of all wake-ups.
-        """
-        waiter: asyncio.Future[T] = self._future()
-        self._writer.submit_later(Change(run, waiter, durable=False, then=then))
-        if self._look_at is None:
-            self._look_at = asyncio.get_running_loop().call_later(SOON_S, self._look)
-        return await waiter
-
-    def _look(self) -> None:
-        self._look_at = None
-        self._writer.look()
 
     def _batch_done(self, items: list[Item]) -> None:
         """In the writer's thread: one wake-up of the loop for all of them."""

@@ -9,9 +9,10 @@ Order, and what a failure at each step does:
    rows failed lie unnamed in the segment, as dead as released ones.
 3. The callers resume: one wake-up of the event loop for the whole batch.
 
-Appends wait for the disk. What has become of deliveries does not: it is committed, so that no end of this
-process undoes it, and synced with the next append or ``SYNC_WITHIN_S`` later; only then the space that it
-released may be used again. A power failure in between costs a delivery made twice, never one not made.
+There is one sync for each batch: that of the records. They say all that the ledger does, so the ledger is
+committed (no end of this process undoes that) and synced ``SYNC_WITHIN_S`` later at the latest; after a power
+failure ``tail`` reads again what it lost. Only when a commit is synced may the space that it released be used
+again. An outcome that was lost with the power costs a delivery made twice, never one not made.
 
 While a batch is synced, the next one gathers. Nothing polls: ``submit`` rings a bell (a bare lock, which
 costs a tenth of a ``threading.Event``).
@@ -28,73 +29,23 @@ import apsw
 
 from router.clock import Clock
 from router.errors import RouterError, StorageError
-from router.model import Buffer, Instance, InstanceState, Place
-from router.spool.files import Files, storage_error, write_durably
+from router.logs import get_logger
+from router.spool.files import Files, rewrite, storage_error, write_durably
 from router.spool.ledger import Ledger, NewRow
-from router.spool.record import BLOCK, encode_header, encode_page
+from router.spool.muster import Muster
 from router.spool.rows import ReleasedRow
+from router.spool.run import Run
 from router.spool.schema import LARGE, chunks
-from router.spool.segment import Segment, Segments
+from router.spool.segment import Segments
 from router.spool.work import Append, Operation
 
 BATCH_ITEMS = 256  # more than that adds to the wait of the first, and nothing to the rate
 BATCH_BYTES = 16 * 1024 * 1024
-SYNC_WITHIN_S = 0.05  # an outcome that no append's commit takes along is on stable storage after so long
+SYNC_WITHIN_S = 0.05  # what is committed is on stable storage after so long
 CHECKPOINT_PAGES = 4096  # 16 MB of the ledger's write-ahead log
-_ZERO_BLOCK = memoryview(bytes(BLOCK))
 
 Item = Append | Operation
-
-
-class _Run:
-    """Records that lie one after another in one segment and are written by one call."""
-
-    __slots__ = ("appends", "buffers", "segment", "start", "tail")
-
-    def __init__(self, segment: Segment) -> None:
-        self.segment = segment
-        self.start = self.tail = segment.tail
-        self.appends: list[Append] = []
-        self.buffers: list[Buffer] = []
-        if self.tail == 0:
-            self.buffers.append(encode_page(segment.number, segment.generation))
-            self.tail = BLOCK
-
-    def add(self, item: Append, limit: int) -> bool:
-        """Place the record; False if the segment has no room for it."""
-        header = encode_header(
-            self.segment.generation,
-            item.key,
-            item.length,
-            item.data_set_offset,
-            item.content_hash,
-            item.encoded,
-        )
-        offset = self.tail + len(header)
-        end = offset + item.length
-        padded = (end + BLOCK - 1) & -BLOCK
-        if padded > limit:
-            return False
-        self.buffers.append(header)
-        self.buffers.extend(item.parts)
-        if padded != end:
-            self.buffers.append(_ZERO_BLOCK[: padded - end])
-        self.tail = padded
-        place = Place(
-            segment=self.segment.number,
-            offset=offset,
-            length_bytes=item.length,
-            data_set_offset=item.data_set_offset,
-        )
-        item.result = Instance(
-            key=item.key,
-            arrival=item.arrival,
-            place=place,
-            content_hash=item.content_hash,
-            state=InstanceState.RECEIVED,
-        )
-        self.appends.append(item)
-        return True
+_log = get_logger("spool")
 
 
 class Writer:
@@ -111,15 +62,20 @@ class Writer:
         self.on_chores: Callable[[], None] = lambda: None  # a spare segment or a checkpoint is wanted
         self._files = files
         self._clock = clock
+        self._now = clock.monotonic
         self._waiting: deque[Item] = deque()
         self._bell = threading.Lock()
         self._bell.acquire()
         self._is_idle = False
+        self._muster = Muster()
+        self._tail: int | None = None  # the segment that the ledger knows, durably, as the end of the log
+        self._missing = 0  # appends that a muster waits for
         self._is_stopping = False
         self._has_checkpoint = False
         self._unsynced: list[ReleasedRow] | None = None  # None: every commit is on stable storage
         self._unsynced_since = 0.0
         self._has_logged = False  # the last commit wrote to the log: SQLite syncs no other
+        self._is_log_suspect = False  # a sync of the log failed, and nobody knows what of it is on the disk
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         ledger.connection.set_wal_hook(self._count_pages)
 
@@ -143,6 +99,10 @@ class Writer:
         self._waiting.append(item)
         if self._is_idle:  # otherwise it looks again before it sleeps
             self._ring()
+        elif self._missing and isinstance(item, Append):
+            self._missing -= 1
+            if not self._missing:
+                self._ring()
 
     def submit_later(self, item: Item) -> None:
         """Queue an item that can wait for the next one, or for ``look``."""
@@ -157,6 +117,10 @@ class Writer:
         """Between two batches, move the last pages of the write-ahead log, so that it starts over."""
         self._has_checkpoint = True
         self._ring()
+
+    def distrust_log(self) -> None:
+        """A sync of the ledger's log has failed elsewhere."""
+        self._is_log_suspect = True
 
     def _ring(self) -> None:
         try:
@@ -173,9 +137,12 @@ class Writer:
                 elif not self._bell.acquire(timeout=SYNC_WITHIN_S):
                     self._sync()
             self._is_idle = False
-            self.work_off()
-            if self._has_checkpoint:
-                self._checkpoint()
+            try:
+                self.work_off()
+                if self._has_checkpoint:
+                    self._checkpoint()
+            except Exception as error:  # beside a batch: without this thread nothing is stored any more
+                _log.error("the spool's writer failed", because=repr(error))
             if self._is_stopping and not self._waiting:
                 self._sync()
                 return
@@ -183,11 +150,17 @@ class Writer:
     def work_off(self) -> None:
         """Do everything that waits."""
         while self._waiting:
+            self._wait_for_more()
             batch = self._gather()
+            began_at = self._now()
             try:
                 self._write(batch)
             except Exception as error:  # the thread's outermost line: the callers are told, and it goes on
                 _fail_all(batch, error)
+            if self.appended_at >= began_at:
+                waiting, now = self._appends_waiting(), self._now()
+                appends = sum(isinstance(item, Append) for item in batch)
+                self._muster.answered(appends, waiting, took_s=now - began_at, now=now)
             self.on_batch(batch)
             if self._unsynced is not None and self._clock.monotonic() - self._unsynced_since > SYNC_WITHIN_S:
                 self._sync()
@@ -196,17 +169,49 @@ class Writer:
             elif self.wal_pages > CHECKPOINT_PAGES or self.segments.wants_spare:
                 self.on_chores()
 
-    def _sync(self) -> None:
+    def _wait_for_more(self) -> None:
+        """Let senders who were just answered come in before the disk is made to sync again."""
+        waiting = self._appends_waiting()
+        if not waiting:
+            return
+        now = self._now()
+        missing, until = self._muster.missing(waiting, now)
+        if missing:
+            self._missing = missing
+            self._bell.acquire(timeout=until - now)
+            is_complete, self._missing = not self._missing, 0
+            self._muster.gathered(is_complete=is_complete, now=self._now())
+
+    def _appends_waiting(self) -> int:
+        return sum(isinstance(item, Append) for item in self._waiting.copy())
+
+    def _sync(self) -> StorageError | None:
         """Make what was committed without waiting durable, and let go what it released."""
         if self._unsynced is None:
-            return
+            return None
         self._unsynced_since = self._clock.monotonic()
+        problem = self._sync_log()
+        if problem is None:
+            self._let_go()  # else the space stays taken until it could
+        return problem
+
+    def _sync_log(self) -> StorageError | None:
+        """A sync that fails is not made good by one that succeeds: Linux forgets what it could not write.
+
+        So after a failure the whole log is written once more. Without that, frames that nobody waited for may
+        be missing in front of a later commit, and everything behind a gap would be lost with the power.
+        """
         try:
+            if self._is_log_suspect:
+                rewrite(self._files, self.ledger.log_fd)
             self._files.fdatasync(self.ledger.log_fd)
         except OSError as error:
-            self.on_disk_error(storage_error(error, "the ledger could not be synced"))
-            return  # the space stays taken until it could
-        self._let_go()
+            self._is_log_suspect = True
+            problem = storage_error(error, "the ledger could not be synced")
+            self.on_disk_error(problem)
+            return problem
+        self._is_log_suspect = False
+        return None
 
     def _let_go(self) -> None:
         """Space whose release is durable may be used again."""
@@ -222,7 +227,8 @@ class Writer:
         self._has_checkpoint = False
         try:
             self.ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.Error:
+        except apsw.Error as error:
+            self._is_log_suspect |= isinstance(error, apsw.IOError)
             return  # the log grows on, and the next one tries again
         self.wal_pages = 0  # until the next commit says how long the log is
 
@@ -250,9 +256,16 @@ class Writer:
             else:
                 operations.append(item)
         if appends:
-            self.appended_at = self._clock.monotonic()
+            self.appended_at = self._now()
             self._store(appends)
             appends = [a for a in appends if a.error is None]
+        if self._is_log_suspect and (problem := self._sync_log()) is not None:
+            self._release_unnamed(appends)
+            for append in appends:
+                append.error = problem
+            for operation in operations:
+                operation.error = problem if operation.durable else None
+            appends, operations = [], [o for o in operations if not o.durable]
         if not self._try(appends, operations):
             if appends and not self._try(appends, ()):
                 for append in appends:
@@ -265,7 +278,7 @@ class Writer:
     def _store(self, appends: Sequence[Append]) -> None:
         """Write and sync the records; what could not be written has its error set."""
         segments = self.segments
-        run = _Run(segments.current) if segments.current is not None else None
+        run = Run(segments.current) if segments.current is not None else None
         for item in appends:
             if run is not None and run.add(item, segments.segment_bytes):
                 continue
@@ -273,7 +286,7 @@ class Writer:
                 self._flush(run)
                 run = None
             try:
-                run = _Run(segments.rotate())
+                run = Run(segments.rotate())
             except OSError as error:
                 self._fail((item,), storage_error(error, "no segment to write to"))
                 continue
@@ -282,7 +295,7 @@ class Writer:
         if run is not None:
             self._flush(run)
 
-    def _flush(self, run: _Run) -> None:
+    def _flush(self, run: Run) -> None:
         if not run.appends:
             return
         try:
@@ -310,6 +323,7 @@ class Writer:
             self._transact(appends, operations)
         except Exception as error:  # a defect in one operation must not stop the only writer there is
             problem = _ledger_error(error)
+            self._is_log_suspect |= isinstance(error, apsw.IOError)
             try:
                 ledger.rollback()
             except apsw.Error as worse:
@@ -324,6 +338,8 @@ class Writer:
             if isinstance(problem, StorageError):
                 self.on_disk_error(problem)
             return False
+        if appends:
+            self._tail = _last_segment(appends)
         for append in appends:
             append.error = None
         for operation in operations:
@@ -335,19 +351,25 @@ class Writer:
         if ledger.is_synced and self._has_logged:
             self._let_go()
         elif ledger.is_synced:
-            self._sync()
+            not_synced = self._sync()
+            for operation in operations:
+                operation.error = not_synced
         return True
 
     def _transact(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
         ledger = self.ledger
         self._has_logged = False
-        ledger.sync_commits(bool(appends) or any(o.durable for o in operations))
+        tail = _last_segment(appends)
+        is_new_tail = tail is not None and tail != self._tail
+        ledger.sync_commits(is_new_tail or any(o.durable for o in operations))
         new = [a for a in appends if a.old is None]
         rows = [_row(a) for a in new]
-        if not operations and len(new) == len(appends) and len(chunks(len(rows))) == 1:
+        if not is_new_tail and not operations and len(new) == len(appends) and len(chunks(len(rows))) == 1:
             ledger.insert(rows)  # a single statement is its own transaction
             return
         ledger.begin()
+        if is_new_tail and tail is not None:
+            ledger.note_tail(tail)
         if rows:
             ledger.insert(rows)
         if len(new) != len(appends):
@@ -363,6 +385,12 @@ class Writer:
             if append.result is not None:
                 self.segments.release(append.result.place.segment, append.length, now)
                 append.result = None
+
+
+def _last_segment(appends: Sequence[Append]) -> int | None:
+    """The segment of the newest record: the end of the log."""
+    last = appends[-1].result if appends else None
+    return last.place.segment if last is not None else None
 
 
 def _fail_all(items: Sequence[Item], error: Exception) -> None:

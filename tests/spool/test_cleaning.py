@@ -9,7 +9,7 @@ import pytest
 
 from router.clock import ManualClock
 from router.config.settings import SpoolSettings
-from router.errors import CorruptRecord
+from router.errors import CorruptRecord, StorageError
 from router.model import InstanceState
 from router.spool import Spool
 from router.spool.files import Files
@@ -144,6 +144,8 @@ async def test_space_is_not_used_again_before_its_release_is_on_the_disk(
         deliveries = await claim(spool, clock)
         files.is_failing = True
         await spool.record([outcome(d, clock.now()) for d in deliveries])
-        assert (await settled_stats(spool)).bytes_live > 0  # committed, but power could still undo it
+        with pytest.raises(StorageError):
+            await spool.sync()
+        assert (await spool.stats()).bytes_live > 0  # committed, but power could still undo it
         files.is_failing = False
         assert (await settled_stats(spool)).bytes_live == 0

@@ -187,6 +187,16 @@ async def test_redirect_to_where_it_is_already_is_the_end_of_it(spool: Spool, cl
     assert (await settled_stats(spool)).bytes_live == 0
 
 
+async def test_a_group_stands_for_all_its_queues(spool: Spool, clock: ManualClock) -> None:
+    await queued(spool, clock, 1, "both/pacs1", "both/pacs2", "bother", "pacs")
+    for state in (None, State.PENDING):
+        assert len(await spool.list_deliveries("both", state)) == 2
+    assert (await carry_out(spool, Action.HOLD, destination="both")).count == 2
+    assert (await carry_out(spool, Action.DISCARD, destination="both/pacs1")).count == 1
+    held = await spool.list_deliveries(state=State.HELD)
+    assert [record.destination for record in held] == ["both/pacs2"]
+
+
 async def test_unmatched_is_redirected_or_discarded(spool: Spool, clock: ManualClock) -> None:
     instances = [await append(spool, seed) for seed in range(2)]
     await spool.route([Routed(key=i.key, decision=decision(hold=True)) for i in instances], clock.now())
@@ -316,6 +326,7 @@ def as_version_1(directory: Path) -> None:
     connection = apsw.Connection(str(directory / LEDGER_NAME))
     for table in ("operations", "paused", "log_tail"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
+    connection.execute("ALTER TABLE attempts DROP COLUMN carried_by")
     connection.execute("PRAGMA user_version=1")
     connection.close()
 
