@@ -49,9 +49,9 @@ class _End(asyncio.Protocol):
         self._in_flight = 0
         self._free_at = 0.0
         self._is_paused = False
+        self._is_ended = False  # nothing more may be written to it
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
-        self.early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -74,8 +74,8 @@ class _End(asyncio.Protocol):
 
     def _arrive(self, data: bytes) -> None:
         self._in_flight -= len(data)
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write(data)
+        if self.other is not None:
+            self.other.write(data)
         if self._is_paused and self._in_flight <= IN_FLIGHT_BYTES // 2 and self.transport is not None:
             self._is_paused = False
             self.transport.resume_reading()
@@ -94,9 +94,14 @@ class _End(asyncio.Protocol):
         assert callable(call)
         self._loop.call_at(max(self._loop.time(), self._free_at) + self._link.delay_s, call)
 
+    def write(self, data: bytes) -> None:
+        if self.transport is not None and not self._is_ended:
+            self.transport.write(data)
+
     def end(self) -> None:
         """Nothing more comes."""
         if self.transport is not None and self.transport.can_write_eof():
+            self._is_ended = True
             self.transport.write_eof()
 
     def close(self) -> None:

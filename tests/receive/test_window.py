@@ -17,9 +17,7 @@ from router.errors import AssociationLost, StorageError
 from router.model import Arrival, Buffer, Priority
 from router.net.connection import Connection
 from router.net.requestor import associate, release, send_store
-from tests.receive.test_receiver import CT, SpoolInMemory, framed, gateway
-
-DATA = b"\x10\x00\x10\x00PN\x04\x00A^B "
+from tests.receive.test_receiver import CT, DATA, SpoolInMemory, framed, gateway
 
 
 class SlowSpool(SpoolInMemory):
@@ -55,7 +53,9 @@ async def connect(port: int, window: tuple[int, int] | None) -> Connection:
 
 async def send(connection: Connection, *numbers: int, priority: int = 0) -> None:
     for number in numbers:
-        await send_store(connection, 3, store_rq(number, CT, f"1.2.{number}", priority), [framed(DATA)])
+        uid = f"1.2.3.{number}"
+        data = DATA.replace(b"1.2.3.4", uid.encode())
+        await send_store(connection, 3, store_rq(number, CT, uid, priority), [framed(data)])
 
 
 async def answer(connection: Connection) -> Command:
@@ -83,7 +83,7 @@ async def test_answers_come_in_the_order_in_which_instances_become_durable() -> 
         await spool.until_waiting(3)
         order = []
         for number in (2, 3, 1):
-            spool.waiting[f"1.2.{number}"].set()
+            spool.waiting[f"1.2.3.{number}"].set()
             command = await answer(connection)
             assert command.status == Status.SUCCESS
             order.append(command.responded_to)
@@ -101,8 +101,8 @@ async def test_no_more_is_read_than_the_window() -> None:
         await send(connection, 1, 2, 3)  # one more than was agreed
         await spool.until_waiting(2)
         await anyio.wait_all_tasks_blocked()
-        assert list(spool.waiting) == ["1.2.1", "1.2.2"]
-        spool.waiting["1.2.1"].set()
+        assert list(spool.waiting) == ["1.2.3.1", "1.2.3.2"]
+        spool.waiting["1.2.3.1"].set()
         await spool.until_waiting(3)
         for event in spool.waiting.values():
             event.set()
@@ -111,7 +111,7 @@ async def test_no_more_is_read_than_the_window() -> None:
 
 async def test_a_failure_is_the_answer_to_its_own_instance() -> None:
     spool = SlowSpool()
-    spool.failing = {"1.2.2"}
+    spool.failing = {"1.2.3.2"}
     async with gateway(spool) as port:
         connection = await connect(port.port, (16, 1))
         await send(connection, 1, 2)
@@ -131,7 +131,7 @@ async def test_an_echo_is_answered_while_instances_wait() -> None:
         await connection.flush()
         assert (await answer(connection)).responded_to == 9
         await spool.until_waiting(1)
-        spool.waiting["1.2.1"].set()
+        spool.waiting["1.2.3.1"].set()
         assert (await answer(connection)).responded_to == 1
 
 
@@ -143,7 +143,7 @@ async def test_a_release_waits_for_what_is_outstanding() -> None:
         connection.association.request_release()
         await connection.flush()
         await spool.until_waiting(1)
-        spool.waiting["1.2.1"].set()
+        spool.waiting["1.2.3.1"].set()
         assert (await answer(connection)).responded_to == 1
         await connection.next_event()
         connection.abort()
