@@ -1,4 +1,4 @@
-"""A dozen kills under load. ``python -m tests.crash.kills --runs 200`` is the long run."""
+"""A few kills under load. ``make crash`` is the long run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_every_acknowledged_instance_survives_kills(tmp_path: Path) -> None:
-    report = kill_repeatedly(tmp_path, 12)
+    report = kill_repeatedly(tmp_path, 4)
     print(report)
-    assert report.is_good, f"{report}\n{report.lost[:5]} {report.damaged[:5]}"
+    assert report.is_good, f"{report}\n{report.lost[:5]} {report.damaged[:5]} {report.disagreements[:5]}"

@@ -24,6 +24,7 @@ from tests.spool.samples import (
     content,
     keep_house,
     opened,
+    outcome,
     read,
     routed,
     settled_stats,
@@ -83,10 +84,69 @@ async def test_segment_that_failed_is_deleted_when_it_is_empty(
 
 
 async def test_full_disk_is_believed_before_the_space_is_looked_at(files: FailingFiles, spool: Spool) -> None:
-    spool.housekeeper.on_disk_error(StorageError("full", out_of_resources=False))
+    spool.housekeeper.condition.on_error(StorageError("full", out_of_resources=False))
     assert spool.is_accepting
-    spool.housekeeper.on_disk_error(StorageError("full", out_of_resources=True))
+    spool.housekeeper.condition.on_error(StorageError("full", out_of_resources=True))
     assert not spool.is_accepting
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS, errno.ENOSPC])
+async def test_failing_disk_is_known_until_something_is_written_again(
+    spool: Spool, clock: ManualClock, files: FailingFiles, code: int
+) -> None:
+    house = spool.housekeeper
+    before = await append(spool, 1)
+    await spool.route([routed(before, "pacs")], clock.now())
+    (delivery,) = await claim(spool, clock)
+    assert list(spool.problems) == []
+    files.fail_with = code
+    for seed in range(2, 20):
+        with pytest.raises(StorageError):
+            await append(spool, seed)
+    assert list(spool.problems) == ["disk_low" if code == errno.ENOSPC else "disk_failing"]
+    if code != errno.ENOSPC:
+        with pytest.raises(OSError, match=errno.errorcode[code]):
+            await keep_house(spool, house.probe)
+    await spool.record([outcome(delivery, clock.now())])  # lanes go on
+    assert (await spool.stats()).bytes_live > 0  # nothing is let go that is not synced
+    files.fail_with = None
+    for step in (house.check_space, house.probe):
+        await keep_house(spool, step)
+    assert list(spool.problems) == []
+    assert await read(spool, await append(spool, 20)) == content(20)
+    assert (await settled_stats(spool)).bytes_live == before.place.length_bytes
+    assert len(await spool.take_unrouted(10)) >= 1
+
+
+async def test_a_file_system_that_does_not_answer_is_failing(
+    spool: Spool, files: FailingFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(directory: Path) -> int:
+        raise OSError(errno.EIO, "EIO")
+
+    monkeypatch.setattr(files, "free_bytes", fails)
+    with pytest.raises(OSError, match="EIO"):
+        await keep_house(spool, spool.housekeeper.check_space)
+    assert list(spool.problems) == ["disk_failing"]
+    monkeypatch.undo()
+    await keep_house(spool, spool.housekeeper.check_space)
+    await keep_house(spool, spool.housekeeper.probe)
+    assert list(spool.problems) == []
+
+
+async def test_writer_survives_what_nobody_thought_of(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defective(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(spool._writer, "_let_go", defective)
+    for seed in range(3):
+        try:
+            await append(spool, seed)
+            await spool.sync()
+        except StorageError:
+            continue
+    monkeypatch.undo()
+    assert await read(spool, await append(spool, 9)) == content(9)
 
 
 async def test_short_write_is_completed(spool: Spool, files: FailingFiles) -> None:
