@@ -33,6 +33,7 @@ from router.model import Delivery, Instance, Reason
 HEAD_BYTES = 65536  # of the data set, for the path; more where that ends before the last tag asked
 HEAD_CAP_BYTES = 16 * 1024 * 1024
 WINDOW_BYTES = 1024 * 1024
+PROBE_NAME = ".dicom-router-probe"
 CLOSING_S = 5.0  # for taking an unfinished file away; a crash leaves it too, and it is written anew
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
@@ -56,7 +57,7 @@ def of_os_error(error: OSError) -> Verdict:
 class FolderSender:
     """Serves the desks of one folder's lane."""
 
-    can_probe = False
+    can_probe = True
 
     def __init__(
         self,
@@ -74,7 +75,11 @@ class FolderSender:
 
     async def serve(self, desk: Desk) -> None:
         """Write what the desk gives, one after the other."""
-        while (delivery := desk.take()) is not None:
+        delivery = desk.take()
+        if delivery is None and desk.is_probe:
+            await self._probe(desk)
+            delivery = desk.take()
+        while delivery is not None:
             started_at = self._clock.now()
             comment = ""
             try:
@@ -90,6 +95,17 @@ class FolderSender:
                 transfer_syntax_uid=delivery.instance.arrival.transfer_syntax_uid,
             )
             (desk.answered if verdict.is_delivered else desk.failed)(delivery, verdict, ended)
+            delivery = desk.take()
+
+    async def _probe(self, desk: Desk) -> None:
+        """Find out whether files can be written again, where none waits to be."""
+        root = Path(self._template.root)
+        try:
+            await self._in_thread(lambda: _try_out(root))
+        except OSError as error:
+            desk.judge.unreached(of_os_error(error), error.strerror or type(error).__name__)
+        else:
+            desk.judge.reached()
 
     async def _write(self, delivery: Delivery) -> Verdict:
         instance = delivery.instance
@@ -147,6 +163,13 @@ def _begin(target: Path, key: int) -> int:
     """Make the directories, and a file under a temporary name; one left by a crash is written anew."""
     _make_directories(target.parent)
     return os.open(_temporary(target, key), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+
+
+def _try_out(root: Path) -> None:
+    _make_directories(root)
+    trial = root / PROBE_NAME
+    os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE))
+    trial.unlink()
 
 
 def _make_directories(directory: Path) -> None:

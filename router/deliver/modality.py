@@ -85,26 +85,27 @@ class ModalitySender:
         self._telemetry = telemetry
         self._network = network
         self.learned = Learned()
-        self.can_probe = Operation.ECHO in modality.send
+        self.can_probe = True
+        self._may_echo = Operation.ECHO in modality.send
 
     async def serve(self, desk: Desk) -> None:
         """Open associations one after the other, as long as there is something to send."""
-        must_echo = desk.is_probe and self.can_probe
+        is_probe = desk.is_probe
         while True:
             first = self._first(desk)
-            if first is None and not must_echo:
+            if first is None and not is_probe:
                 return
             started_at = self._clock.now()
             pairs = self._pairs(first, desk)
             try:
-                wire = await self._open(pairs, with_echo=must_echo)
+                wire = await self._open(pairs, with_echo=is_probe and self._may_echo)
             except (AssociationError, RemoteProtocolError, OSError) as error:
                 if first is None:
                     desk.judge.unreached(of_opening(error), str(error))
                 elif not desk.concede(first):
                     self._fail(desk, first, error, started_at)
                 return
-            must_echo = False
+            is_probe = False
             if first is None:
                 await self._network.release(wire)
                 wire.abort()
@@ -200,7 +201,8 @@ class ModalitySender:
 
     def _request(self, pairs: tuple[Pair, ...], *, with_echo: bool) -> AssociateRequest:
         deliver = self._modality.deliver
-        verification = ((VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN),) if with_echo else ()
+        # An association needs a context: where nothing is sent and nothing asked, that it opens is enough.
+        verification = ((VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN),) if with_echo or not pairs else ()
         return AssociateRequest(
             calling_ae=self._calling_ae,
             called_ae=self._modality.ae_title,

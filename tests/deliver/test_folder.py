@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from router.clock import SystemClock
-from router.config.settings import Deliver, FolderDestination, Settings
+from router.config.settings import Deliver, FolderDestination, Group, Settings
 from router.deliver.folder import of_os_error
 from router.deliver.lanes import Lanes
 from router.deliver.verdict import Fault
@@ -158,3 +158,35 @@ async def test_corrupt_bytes_are_not_written(tmp_path: Path) -> None:
 def test_whose_fault(number: int, fault: Fault) -> None:
     verdict = of_os_error(OSError(number, "x"))
     assert (verdict.reason, verdict.fault) == (Reason.DISK, fault)
+
+
+async def test_a_folder_is_found_to_be_back_although_another_one_takes_everything(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.symlink_to(tmp_path / "not mounted")
+    deliver = Deliver(retry=FAST)
+    settings = Settings(
+        destinations={
+            "first": FolderDestination(folder=f"{first}/{TEMPLATE}", deliver=deliver),
+            "second": FolderDestination(folder=f"{second}/{TEMPLATE}", deliver=deliver),
+        },
+        groups={"safe": Group(first_of=("first", "second"))},
+    )
+    queue, telemetry = MemoryQueue(SystemClock()), Telemetry()
+    lanes = Lanes(queue, settings, queue.clock, telemetry, Random(1))
+
+    def put_one(number: int) -> None:
+        queue.put(delivery(number, destination="safe", created_at=queue.clock.now()))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lanes.run)
+        put_one(1)
+        await queue.all_delivered([1])
+        assert list(files(second)) == ["UNKNOWN/1.2.3.1.dcm"]
+        (tmp_path / "not mounted").mkdir()
+        with anyio.fail_after(20):
+            while not telemetry.destinations_up()["first"]:
+                await anyio.wait_all_tasks_blocked()
+        put_one(2)
+        await queue.all_delivered([2])
+        tasks.cancel_scope.cancel()
+    assert files(tmp_path / "not mounted") == {"UNKNOWN/1.2.3.2.dcm": content(instance(2))}

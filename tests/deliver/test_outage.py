@@ -106,16 +106,20 @@ async def test_where_echo_may_not_be_asked_an_association_is_the_probe() -> None
     assert outage.peer.echoes == 0
 
 
-async def test_a_destination_is_found_to_be_back_without_anything_to_send() -> None:
+@pytest.mark.parametrize("send", [tuple(Operation), (Operation.STORE,)])
+async def test_a_destination_is_found_to_be_back_without_anything_to_send(
+    send: tuple[Operation, ...],
+) -> None:
     outage = Outage(from_s=0.0, to_s=1_000.0)
     bench = outage.bench
+    bench.modalities["pacs"] = replace(bench.modalities["pacs"], send=send)
     bench.put(delivery(1))
     async with bench.running():
         await anyio.sleep(10)
         bench.queue.pending.clear()  # an operator has discarded it
         await anyio.sleep(3_000)
         assert bench.telemetry.ups[-1] == ("pacs", True)
-        assert outage.peer.echoes == 1
+        assert outage.peer.echoes == (Operation.ECHO in send)
         assert not outage.peer.received
 
 
