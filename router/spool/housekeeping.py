@@ -206,7 +206,7 @@ class Housekeeper:
         if until is not None and until <= now:
             self._on_expired(self._change(lambda ledger: ledger.expire_leases(now)))
         at = queries.next_release(self._connection)
-        while at is not None and at <= now:
+        while at is not None and at <= now and not self._is_stopping:
             if self._change(lambda ledger: ledger.release_retained(now, STEP_ROWS)) < STEP_ROWS:
                 return
 

@@ -74,7 +74,8 @@ def set_back(ledger: Ledger, ids: Sequence[int], now: float) -> None:
 def set_forward(ledger: Ledger, ids: Sequence[int], leap_s: float, before: float) -> None:
     """Pauses and leases of these end so much later, unless they have been changed meanwhile."""
     ledger.connection.execute(
-        "UPDATE deliveries SET due_at = due_at + iif(due_at > ?3, ?2, 0), lease_until = lease_until + ?2 "
+        "UPDATE deliveries SET due_at = due_at + iif(due_at > ?3, ?2, 0), lease_until = lease_until + ?2, "
+        "changed_at = changed_at + ?2 "  # or the clock could not be seen to be set back again
         f"WHERE {_IDS} AND changed_at <= ?3",
         (encode_json(list(ids)).decode(), leap_s, before),
     )

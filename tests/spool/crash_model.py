@@ -171,9 +171,12 @@ class Work:
 
     async def age(self) -> None:
         self.clock.advance(self.rng.choice((1, CLEAN_IDLE_S, 100)))
+        if self.rng.random() < 0.1:
+            self.clock.jump(self.rng.choice((-3600, 3600)))
         house = self.spool.housekeeper
+        steps = (house.check_space, house.probe, house.mind_clock, house.expire, house.delete_doomed)
         try:
-            for step in (house.check_space, house.expire, house.delete_doomed, house.checkpoint, house.clean):
+            for step in (*steps, house.checkpoint, house.clean):
                 await keep_house(self.spool, step)
         except (OSError, apsw.Error):
             self.has_failed |= self.disk.error is None

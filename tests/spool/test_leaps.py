@@ -67,6 +67,21 @@ async def test_a_pause_keeps_its_length(spool: Spool, clock: ManualClock, second
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+async def test_a_pause_keeps_its_length_when_the_clock_is_set_to_and_fro(
+    spool: Spool, clock: ManualClock, seconds: float
+) -> None:
+    await spool.route([routed(await append(spool, 1), "pacs")], clock.now())
+    (delivery,) = await claim(spool, clock)
+    later = outcome(delivery, clock.now(), DeliveryState.PENDING, Reason.TIMEOUT, clock.now() + 60)
+    await spool.record([later])
+    for leap_s in (seconds, -seconds, seconds, -seconds):
+        await leap(spool, clock, leap_s)
+    assert await claim(spool, clock) == []
+    clock.advance(61)
+    assert len(await claim(spool, clock)) == 1
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
 async def test_a_lease_keeps_its_length(spool: Spool, clock: ManualClock, seconds: float) -> None:
     await spool.route([routed(await append(spool, 1), "pacs")], clock.now())
     assert len(await claim(spool, clock)) == 1  # for 60 s

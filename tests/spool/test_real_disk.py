@@ -128,6 +128,53 @@ async def test_a_read_only_file_system(spool: Spool, disk: Path) -> None:
     assert await read_back(spool)
 
 
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """An ext4 file system on a block device, and the device's name."""
+    image, directory = tmp_path / "image", tmp_path / "device"
+    directory.mkdir()
+    with image.open("wb") as file:
+        file.truncate(96 * MIB)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True, timeout=30)
+        made = subprocess.run(
+            ["losetup", "--find", "--show", image], check=True, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this process may not make a block device of a file: {error}")
+    name = made.stdout.strip()
+    try:
+        mount(name, str(directory))
+        yield directory, name
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=False, capture_output=True, timeout=10)
+        subprocess.run(["losetup", "--detach", name], check=False, capture_output=True, timeout=10)
+
+
+async def test_a_device_that_is_unmounted_under_the_spool_and_mounted_again(
+    device: tuple[Path, str],
+) -> None:
+    directory, name = device
+    settings = SpoolSettings(segment_bytes=MIB, min_free_bytes=MIB)
+    spool = await anyio.to_thread.run_sync(lambda: Spool.open(directory / "spool", settings, SystemClock()))
+    async with spool.running():
+        before = await append(spool, 1)
+        subprocess.run(["umount", "-l", str(directory)], check=True, capture_output=True, timeout=10)
+        await keep_house(spool, spool.housekeeper.check_space)
+        assert list(spool.problems) == ["disk_gone"]
+        with pytest.raises(StorageError) as caught:
+            await append(spool, 2)
+        assert caught.value.out_of_resources
+        mount(name, str(directory))
+        await keep_house(spool, spool.housekeeper.check_space)
+        assert list(spool.problems) == []
+        assert await read(spool, before) == content(1)
+        for seed in range(3, 12):  # over into other segments
+            await append(spool, seed, SIZE)
+        assert await read_back(spool)
+        await deliver_all(spool, [before])
+
+
 async def test_a_disk_that_vanishes_and_comes_back(spool: Spool, disk: Path) -> None:
     before = await append(spool, 1)
     away = disk / "away"
