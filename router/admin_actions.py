@@ -110,6 +110,10 @@ class Actions:
         if action not in _TO:
             raise NotAllowed(f"{action} has no 'to'")
         self._check_destination(request.to)
+        group = self._settings.groups.get(request.to)
+        if group is not None and group.one_of:
+            members = ", ".join(group.one_of)
+            raise NotAllowed(f"{request.to} balances studies as they come in: name one of {members}")
         if action is Action.REDIRECT and request.to == request.destination:
             raise NotAllowed(f"{request.to} is where they are: redirect to another destination")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from router.admin_actions import FILE_STEP_BYTES, IDS_MAX
+from router.admin_actions import FILE_STEP_BYTES, IDS_MAX, Actions
+from router.clock import ManualClock
+from router.config.settings import Group, Modality, Settings
 from router.errors import NotAllowed, RouterError, StorageError, UnknownItem
 from router.model import DeliveryState, QueueDepth
 from router.spool.orders import ALLOWED, Action, Operator, Paused, Selection
 from router.views import CorruptRequest, OrderRequest
-from tests.fake_store import KEY
+from tests.fake_store import KEY, FakeStore, FakeSwitches
 from tests.test_admin import Gateway, gateway
 
 __all__ = ["gateway"]  # a fixture
@@ -160,3 +162,17 @@ async def test_corrupt_instances_by_key_or_all(gateway: Gateway) -> None:
     await gateway.admin.actions.discard_corrupt(CorruptRequest(keys=(KEY,)), BY)
     await gateway.admin.actions.discard_corrupt(CorruptRequest(everything=True), BY)
     assert gateway.store.orders.discarded == [(KEY,), None]
+
+
+async def test_a_group_that_balances_is_no_target() -> None:
+    store = FakeStore()
+    members = ("a", "b")
+    settings = Settings(
+        modalities={name: Modality(ae_title=name, host="h", port=104) for name in members},
+        groups={"both": Group(one_of=members), "safe": Group(first_of=members)},
+    )
+    actions = Actions(spool=store, settings=settings, clock=ManualClock(), switches=FakeSwitches().switches)
+    with pytest.raises(NotAllowed, match="name one of a, b"):
+        await actions.order(Action.REDIRECT, OrderRequest(everything=True, to="both"), BY)
+    await actions.order(Action.REDIRECT, OrderRequest(everything=True, to="safe"), BY)
+    assert [order.to for order in store.orders.given] == ["safe"]

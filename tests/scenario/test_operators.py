@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from bench.wire import PeerError
+from router.cli import build
 from tests.corpus import read_part10
 from tests.peers import free_port, wait_until
 from tests.peers.gateway import Gateway, modality, router
@@ -37,9 +39,10 @@ class Operator:
         return "Zoë" if self.by_http else "anna@ward"
 
     def _run(self, *arguments: str) -> tuple[bool, str]:
-        done = router(*arguments, "--url", f"http://127.0.0.1:{self.gateway.http}", "--by", self.who)
-        assert done.returncode in (0, 1), done.stderr
-        return done.returncode == 0, done.stdout + done.stderr
+        address = f"http://127.0.0.1:{self.gateway.http}"  # in this process: Python need not start each time
+        done = CliRunner().invoke(build(), [*arguments, "--url", address, "--by", self.who])
+        assert done.exit_code in (0, 1), done.output
+        return done.exit_code == 0, done.stdout + done.stderr
 
     def _post(self, path: str, body: object = None) -> tuple[bool, str]:
         request = urllib.request.Request(
