@@ -170,6 +170,11 @@ class FakeStore:
     """``router.admin.Store`` over lists."""
 
     is_accepting: bool = True
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return () if self.is_accepting else ("disk_low",)
+
     records: list[DeliveryRecord] = field(default_factory=list)
     traces: list[InstanceTrace] = field(default_factory=list)
     totals: list[QueueDepth] = field(default_factory=list)
