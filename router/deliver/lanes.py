@@ -49,6 +49,7 @@ class Lanes:
         self._hours: dict[str, Hours] = {}
         self._paused: set[str] = set()  # by operators
         self._closed: set[str] = set()  # by their schedules
+        self._emptying: set[str] = set()  # until their group, which is paused, has back what they claimed
         self._members = Members(settings.groups, lambda name: self._lanes[name].is_available)
         for name, deliver, hours, sender in _senders(spool, settings, clock, telemetry, network):
             own = MemberQueue(name, spool, self._members) if name in self._members else None
@@ -78,9 +79,17 @@ class Lanes:
             tasks.cancel_scope.cancel()
 
     def pause(self, destination: str, is_paused: bool) -> None:
-        """Stop sending to one destination or group, or go on."""
+        """Stop sending to one destination or group, or go on.
+
+        What the lanes of a group's members have claimed from it they give back: they are shut for a moment.
+        """
         if self._members.pause(destination, is_paused):
             self._wake_all()
+            if is_paused:
+                members = self._members.of(destination)
+                self._emptying |= members
+                for name in members:
+                    self._shut(name)
         (self._paused.add if is_paused else self._paused.discard)(destination)
         self._shut(destination)
 
@@ -106,12 +115,21 @@ class Lanes:
 
     def _shut(self, destination: str) -> None:
         if lane := self._lanes.get(destination):
-            lane.pause(destination in self._paused or destination in self._closed)
+            lane.pause(any(destination in shut for shut in (self._paused, self._closed, self._emptying)))
 
     def saw(self, depths: Iterable[QueueDepth]) -> None:
-        """What is in the ledger: queues of groups that were changed need somebody who takes from them."""
+        """What is in the ledger; to be told every second or so.
+
+        Queues of groups that were changed need somebody who takes from them. What was leased for a lane in
+        the moment in which it was shut must not lie there, as active, until the lane takes again.
+        """
         if self._members.adopt(depth.destination for depth in depths):
             self._wake_all()
+        for name in (*self._paused, *self._closed, *self._members.idle):
+            self._spool.recall(name)
+        emptied, self._emptying = self._emptying, set()
+        for name in emptied:
+            self._shut(name)
 
     def _wake_all(self) -> None:
         for name in self._lanes:

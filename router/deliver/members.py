@@ -51,6 +51,11 @@ class Members:
         (self._paused.add if is_paused else self._paused.discard)(queue)
         return True
 
+    def of(self, queue: str) -> set[str]:
+        """The members of a group, or of one queue of it."""
+        group = self._groups.get(queue)
+        return set(group.members if group is not None else self._orders.get(queue, ()))
+
     def sources(self, member: str) -> list[str]:
         """The groups' queues from which ``member`` may take now."""
         return [
@@ -71,6 +76,16 @@ class Members:
         if self._is_available(member) or not self.is_served(queue):
             return limit
         return limit if limit == 1 else 0
+
+    @property
+    def idle(self) -> list[str]:
+        """The queues from which nobody takes at present."""
+        return [
+            queue
+            for queue in self._orders
+            if not self.is_served(queue)
+            or not self._paused.isdisjoint((queue, group_of(queue, self._groups)))
+        ]
 
     def is_served(self, queue: str) -> bool:
         """Whether anybody would send what waits in a queue."""
@@ -177,6 +192,10 @@ class MemberQueue:
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Record how attempts ended."""
         await self._queue.record(outcomes)
+
+    def recall(self, destination: str) -> None:
+        """Have given back what was leased for its lane and not taken; a group's is not its alone."""
+        self._queue.recall(destination)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return them to where they came from, for whoever may take them now."""

@@ -37,6 +37,8 @@ class Deliveries(Protocol):
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None: ...
 
+    def recall(self, destination: str) -> None: ...
+
 
 class Queue(Content, Deliveries, Protocol):
     """All of it."""

@@ -167,7 +167,7 @@ class Dispatch(Objects):
             )
         )
 
-    def _recall(self, destination: str) -> None:
+    def recall(self, destination: str) -> None:
         """What was leased for a lane that takes nothing any more is given back."""
         gate = self._gates.of(destination)
         handed = gate.take_handed(len(gate.handed))

@@ -92,7 +92,7 @@ class Spool(Dispatch):
         self._handover = Handover(self._read_unrouted)
         self._gates = Gates(self.next_due, clock)
         self.orders = Orders(
-            query=self._query, change=self._change, wake=self._gates.wake, recall=self._recall, clock=clock
+            query=self._query, change=self._change, wake=self._gates.wake, recall=self.recall, clock=clock
         )
         self._last_key = 0
         self._large_bytes = 0

@@ -119,6 +119,7 @@ class MemoryQueue:
         self.outcomes: list[Outcome] = []
         self.groups: list[int] = []
         self.given_back: list[int] = []
+        self.recalled: list[str] = []
         self.corrupt: set[int] = set()
         self.unreadable: set[int] = set()
         self.reads: list[int] = []
@@ -194,6 +195,9 @@ class MemoryQueue:
                 attempts = held.attempts + outcome.counts
                 self.pending.append((outcome.retry_at, replace(held, attempts=attempts)))
         self._tell()
+
+    def recall(self, destination: str) -> None:
+        self.recalled.append(destination)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         await anyio.lowlevel.checkpoint()

@@ -144,12 +144,50 @@ async def test_a_group_goes_to_the_next_while_the_first_is_closed() -> None:
         assert sorted(house.peers["NIGHT"].keys()) == [4, 5, 6]
 
 
+async def test_what_was_leased_for_a_lane_that_is_shut_is_recalled() -> None:
+    groups = {"safe": Group(first_of=("night",)), "both": Group(one_of=("night", "day"))}
+    async with House(groups).running() as house:
+        house.lanes.pause("both", True)
+        house.lanes.saw([])
+        assert sorted(house.queue.recalled) == ["both", "both/day", "both/night", "night", "safe"]
+        house.queue.recalled.clear()
+        house.lanes.pause("both", False)
+        await house.turn(7 * H)
+        house.lanes.saw([])
+        assert not house.queue.recalled
+
+
+async def test_a_group_that_is_paused_has_back_what_its_members_have_claimed() -> None:
+    async with House({"safe": Group(first_of=("day", "night"))}).running() as house:
+        pausing = False
+
+        def pause_after_five(number: int, key: int) -> int:
+            nonlocal pausing
+            if number == 5 and not pausing:
+                pausing = True
+                house.lanes.pause("safe", True)
+            return 0x0000
+
+        house.peers["DAY"].answer = pause_after_five
+        house.put(range(1, 101), to="safe")
+        await house.queue.until(lambda: pausing and not house.queue.leased)
+        assert len(house.peers["DAY"].received) < 20
+        house.lanes.saw([])
+        await anyio.wait_all_tasks_blocked()
+        assert len(house.peers["DAY"].received) + len(house.queue.pending) == 100
+        house.lanes.pause("safe", False)
+        await house.queue.all_delivered(range(1, 101))
+
+
 async def test_a_paused_group_waits_and_one_that_was_changed_is_served() -> None:
     async with House({"both": Group(one_of=("night", "day"))}).running() as house:
         house.lanes.pause("both", True)
         house.put(range(1, 4), to="both/day")
         await anyio.wait_all_tasks_blocked()
         assert len(house.queue.pending) == 3
+        house.lanes.saw([])
+        house.put(range(11, 14), to="day")
+        await house.queue.all_delivered(range(11, 14))
         house.lanes.pause("both", False)
         await house.queue.all_delivered(range(1, 4))
         house.put(range(4, 7), to="both/gone")

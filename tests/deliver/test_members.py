@@ -216,6 +216,9 @@ class Scripted:
     async def record(self, outcomes: list[Outcome]) -> None:
         self.recorded += outcomes
 
+    def recall(self, destination: str) -> None:
+        raise AssertionError(destination)
+
     async def give_back(self, deliveries: list[Delivery]) -> None:
         self.given_back += [one.delivery_id for one in deliveries]
 
