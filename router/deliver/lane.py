@@ -230,7 +230,7 @@ class Lane:
                     await self._leases.wait_for_work()
                 return
             self._backlog.extend(claimed)
-        if self.health.begin_probe(self._clock.monotonic()):
+        if not self._is_shut and self.health.begin_probe(self._clock.monotonic()):
             self._open_desk(is_probe=True)
 
     async def _give_back_backlog(self) -> None:
@@ -295,7 +295,8 @@ class Lane:
     async def _work(self, desk: Desk) -> None:
         started_at = self._clock.now()
         try:
-            await self._sender.serve(desk)
+            if not self._is_shut:  # it may have been shut since
+                await self._sender.serve(desk)
             for delivery in list(desk.in_hand.values()):
                 self.put_back(desk, delivery)
         except Exception as error:  # a defect of ours: it must cost no more than what was in hand

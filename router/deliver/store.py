@@ -286,7 +286,7 @@ class StoreSession:
         else:
             await self._stream(outgoing)
             self._expect()
-        outgoing.answer_by = anyio.current_time() + self._response_s * (outgoing.ahead + 1)
+        outgoing.answer_by = self._progress_at + self._response_s * (outgoing.ahead + 1)
 
     async def _stream(self, outgoing: _Outgoing) -> None:
         """Send a large, verified instance window by window; each window has the whole timeout."""
