@@ -64,6 +64,15 @@ class Condition:
         elif self.free_bytes >= self._least * RESUME_FACTOR:
             self.is_low = False
 
+    def check_there(self) -> None:
+        """``StorageError`` if the directory is gone: what cannot be found in it then is not damaged."""
+        try:
+            self.is_gone = _identity(self._directory) != self._identity
+        except OSError:
+            self.is_gone = True
+        if self.is_gone:
+            raise StorageError("the spool's directory is gone", out_of_resources=True)
+
     def write_probe(self) -> None:
         """Write and sync a little. Raises ``OSError`` where that fails."""
         path = self._directory / _PROBE

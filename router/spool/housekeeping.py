@@ -265,6 +265,7 @@ class Housekeeper:
         """Copy one record forward; a damaged one is marked instead."""
         content = bytearray(instance.place.length_bytes)
         if not self._reader.read(instance, [memoryview(content)]):
+            self.condition.check_there()
             place, now = instance.place, self._clock.now()
             self._change(lambda ledger: ledger.mark_corrupt(instance.key, place.segment, place.offset, now))
             return

@@ -286,6 +286,7 @@ class Spool(Dispatch):
         return await self._query(lambda connection: queries.unrouted(connection, after, limit))
 
     async def _mark_corrupt(self, instance: Instance) -> None:
+        await anyio.to_thread.run_sync(self.housekeeper.condition.check_there)
         place, now = instance.place, self._clock.now()
         await self._change(lambda ledger: ledger.mark_corrupt(instance.key, place.segment, place.offset, now))
 

@@ -160,6 +160,8 @@ async def test_a_device_that_is_unmounted_under_the_spool_and_mounted_again(
     async with spool.running():
         before = await append(spool, 1)
         subprocess.run(["umount", "-l", str(directory)], check=True, capture_output=True, timeout=10)
+        with pytest.raises(StorageError, match="gone"):
+            await read(spool, before)  # not there, and not damaged for that
         await keep_house(spool, spool.housekeeper.check_space)
         assert list(spool.problems) == ["disk_gone"]
         with pytest.raises(StorageError) as caught:
