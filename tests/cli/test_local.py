@@ -27,6 +27,20 @@ COMMANDS = [
     ["queue", "ls"],
     ["queue", "show"],
     ["queue", "retry"],
+    ["queue", "hold"],
+    ["queue", "resume"],
+    ["queue", "discard"],
+    ["queue", "redirect"],
+    ["queue", "replay"],
+    ["queue", "export"],
+    ["destination", "ls"],
+    ["destination", "pause"],
+    ["destination", "resume"],
+    ["corrupt", "ls"],
+    ["corrupt", "discard"],
+    ["drain"],
+    ["undrain"],
+    ["audit"],
     ["spool", "ls"],
     ["spool", "cat"],
     ["spool", "verify"],
@@ -179,6 +193,36 @@ def test_a_lost_ledger_is_made_anew(run: Run, filled: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "1 instances restored" in result.stdout
     assert stored_key(run, filled) == key
+
+
+def test_the_queue_of_a_stopped_gateway_can_be_read_and_exported(
+    run: Run, filled: Path, ct: Path, tmp_path: Path
+) -> None:
+    where = ("--data-dir", filled.parent / "data")
+    (held,) = json.loads(run("queue", "ls", *where, "--json").stdout)["deliveries"]
+    assert (held["state"], held["destination"], held["calling_ae"]) == ("held", "", "CT2")
+    for chosen in (("-s", "held"), ("-i", held["sop_instance_uid"]), ("--calling-ae", "CT2")):
+        assert held["sop_instance_uid"] in run("queue", "ls", *where, *chosen).stdout
+    assert run("queue", "ls", *where, "--calling-ae", "CT9", "--json").stdout.count("delivery_id") == 0
+    assert "held" in run("queue", "show", held["delivery_id"], *where).stdout
+    assert "held: no rule sends it" in run("trace", held["sop_instance_uid"], *where).stdout
+    assert run("trace", "1.2.9", *where).exit_code == 1
+    assert run("audit", *where, "--json").stdout.count("who") == 0
+    result = run("queue", "export", tmp_path / "out", "-d", "", *where)
+    assert result.exit_code == 0, result.output
+    (file,) = (tmp_path / "out").glob("*.dcm")
+    received, sent = scu.examine(file), scu.examine(ct)
+    assert isinstance(received, scu.SendFile)
+    assert isinstance(sent, scu.SendFile)
+    assert received.sop_instance_uid == sent.sop_instance_uid
+    assert file.read_bytes()[-10_000:] == ct.read_bytes()[-10_000:]
+
+
+def test_a_directory_without_a_queue(run: Run, tmp_path: Path) -> None:
+    for command in (("queue", "ls"), ("queue", "export", tmp_path / "out", "--all"), ("audit",)):
+        result = run(*command, "--data-dir", tmp_path)
+        assert result.exit_code == 1
+        assert "there is no ledger here" in result.stderr
 
 
 def test_no_spool(run: Run, tmp_path: Path) -> None:
