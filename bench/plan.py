@@ -26,7 +26,7 @@ RECEIVING = (
 # and its index grows), so where it takes part both are given the same work: to forward a study of so many
 # instances, and a short series besides; to receive so many.
 STUDY = {SMALL: 1000, MIDDLE: 600, LARGE: 12}
-INTAKE = {SMALL: 4000, MIDDLE: 1500, LARGE: 20}
+INTAKE = {SMALL: 10_000, MIDDLE: 3000, LARGE: 20}  # some seconds of ours; an hour of one busy scanner
 SERIES = 100
 _SAME_WORK = ("ours", "ours-hold", "orthanc")
 
