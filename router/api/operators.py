@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from router.admin import Admin
 from router.admin_actions import AUDIT_LIMIT
@@ -130,7 +131,10 @@ def _add_instances(api: FastAPI, admin: Admin, prefix: str) -> None:
 
 
 def operator_of(request: Request) -> Operator:
-    """Who asks, as they say, and from where."""
+    """Who asks, as they say, and from where. 403 for a page of another site in an operator's browser."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, f"orders are not taken from pages of {origin}")
     said = unquote(request.headers.get(USER_HEADER, ""))
     who = "".join(letter for letter in said if letter.isprintable()).strip()[:WHO_MAX]
     return Operator(who=who or "http", address=request.client.host if request.client is not None else "")

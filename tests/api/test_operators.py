@@ -110,3 +110,13 @@ async def test_files(served: Served) -> None:
     ]
     answer = await ask(served.app, "POST", "/api/v1/instances/corrupt/discard", {"keys": [str(KEY)]})
     assert (answer.status, answer.json["count"]) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://127.0.0.1:8080", 200), ("http://evil.example", 403), ("null", 403), (None, 200)],
+)
+async def test_no_orders_from_another_sites_page(served: Served, origin: str | None, status: int) -> None:
+    headers = {"Host": "127.0.0.1:8080"} | ({"Origin": origin} if origin is not None else {})
+    assert (await ask(served.app, "POST", "/api/v1/drain", headers=headers)).status == status
+    assert served.switches.is_refusing is (status == 200)
