@@ -15,6 +15,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ TOLERANCE = 0.05
 _READY_S = 30.0
 _AHEAD = 1.2  # times what the limit lets out is put into the queue
 _SETTLE_S = 1.0  # after the first byte; the measured time begins then
+_FILLING_S = 600.0
 _CHUNK = 65536
 
 
@@ -60,22 +63,37 @@ class Relay:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         self.arrived: list[tuple[float, int]] = []  # monotonic instant, bytes
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._open = [self._server]
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     def close(self) -> None:
-        """Take no more connections."""
-        self._server.close()
+        """Cut every connection, and take no more."""
+        for one in self._open:
+            with suppress(OSError):  # gone already
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for one in self._open:
+            one.close()
 
     def _accept(self) -> None:
         while True:
             try:
                 incoming, _ = self._server.accept()
+                self._open.append(incoming)
                 outgoing = socket.create_connection(("127.0.0.1", self._to))
+                self._open.append(outgoing)
             except OSError:
                 return
             for one, other, is_counted in ((incoming, outgoing, True), (outgoing, incoming, False)):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=self._pass_on, args=(one, other, is_counted), daemon=True).start()
+                self._start(self._pass_on, one, other, is_counted)
+
+    def _start(self, run: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, is_counted: bool) -> None:
         try:
@@ -85,8 +103,7 @@ class Relay:
                 target.sendall(chunk)
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            source.close()
-            target.close()
+            return  # cut
 
     def between(self, start: float, end: float) -> int:
         """How much arrived in that time."""
@@ -105,17 +122,19 @@ def measure(*, limit: int, seconds: float, size: int, associations: int = 4) -> 
             ["serve", "-c", str(_configuration(directory, relay.port, limit, associations))],
         )
         try:
-            _fill(port, int(limit * (seconds + 2 * _SETTLE_S) * _AHEAD / size) + 1, size)
+            filling = _fill(port, int(limit * (seconds + 2 * _SETTLE_S) * _AHEAD / size) + 1, size)
             wait_until(lambda: bool(relay.arrived), _READY_S, "the first byte arrives")
             start = time.monotonic() + _SETTLE_S
             time.sleep(seconds + _SETTLE_S)
             by_second = [relay.between(start + n, start + n + 1) for n in range(int(seconds))]
             whole = relay.between(start, start + seconds) / seconds
-            return Kept(limit=limit, whole=whole, slowest=min(by_second), fastest=max(by_second))
+            kept = Kept(limit=limit, whole=whole, slowest=min(by_second), fastest=max(by_second))
         finally:
-            relay.close()
             gateway.kill()
             sink.kill()
+            relay.close()
+        filling.join()
+        return kept
 
 
 def _start(directory: Path, name: str, arguments: list[str]) -> tuple[Program, int]:
@@ -143,15 +162,18 @@ def _configuration(directory: Path, to: int, limit: int, associations: int) -> P
     return path
 
 
-def _fill(port: int, count: int, size: int) -> None:
+def _fill(port: int, count: int, size: int) -> threading.Thread:
+    """Send ``count`` instances, until the gateway goes away."""
     sock, accepted = wire.associate(port, CONTEXTS)
-    tally = Tally()
-    framed = Sample(size).frame(accepted.max_pdu_bytes)
-    tickets = itertools.count()
-    thread = threading.Thread(
-        target=Sender(sock, framed, tally).run, args=(tickets, count, time.monotonic() + 600), daemon=True
-    )
+    sender = Sender(sock, Sample(size).frame(accepted.max_pdu_bytes), Tally())
+
+    def run() -> None:
+        with sock:
+            sender.run(itertools.count(), count, time.monotonic() + _FILLING_S)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    return thread
 
 
 def main() -> int:
