@@ -212,7 +212,7 @@ class Association:
 
     @property
     def window(self) -> int:
-        """How many requests of the requestor may be outstanding (PS3.7 D.3.3.3); 0: no limit, 1: none agreed."""
+        """How many requests may be outstanding (PS3.7 D.3.3.3); 0: no limit, 1: no window was agreed."""
         return self._window
 
     @property
