@@ -97,7 +97,7 @@ F = "destinations: {f: {folder: x, deliver: "
         (A_B + "destinations: {a: {one_of: [b]}}", "2:16: destinations.a: a modality has this name already"),
         (A_B + "destinations: {drop: {one_of: [b]}}", "2:16: destinations.drop: this name has a meaning"),
         (
-            "modalities: {a: {ae_title: A, host: h, port: 1, send: [echo]}}\ndestinations: {g: {one_of: [a]}}",
+            "modalities: {a: {ae_title: A, host: h, port: 1, send: []}}\ndestinations: {g: {one_of: [a]}}",
             "2:29: destinations.g.one_of.0: 'a' may not be sent to: its 'send' lacks store",
         ),
         (A_B + "destinations: {g: {one_of: [a], folder: x}}", "2:33: destinations.g.folder: unknown key"),
