@@ -42,6 +42,7 @@ from router.telemetry import Telemetry
 
 _META_BYTES = 340
 _UP_S = 30.0
+_TURNS = 2
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -200,26 +201,33 @@ def _measure(peer: _Peer, arguments: argparse.Namespace) -> bool:
 
 
 def _compare(peer: _Peer, port: int, arguments: argparse.Namespace) -> bool:
-    def measure(label: str, deliver: Deliver, seconds: float) -> tuple[float, float]:
+    def measure(label: str, deliver: Deliver, seconds: float, search: type[Adapt]) -> tuple[float, float]:
+        lane_load.Adapt = search  # type: ignore[misc,attr-defined]
         whole, late, note = anyio.run(_run, port, arguments.size_kb * 1024, seconds, deliver)
         print(f"  {label:24} {whole:7.0f} {late:9.0f}     {note}", flush=True)
         return whole, late
 
     print(f"\n{peer.label}; +{arguments.delay:g} ms; {arguments.size_kb} kB")
     print(f"  {'instances/s':24} {'in all':>7} {'last half':>9}     associations x window at the end")
+    hand = Deliver(associations=1, window=1)
     best = 0.0
-    lane_load.Adapt = _Fixed  # type: ignore[misc,attr-defined]
     for associations in (1, 4, 16):
         for window in peer.windows:
             deliver = Deliver(associations=associations, window=window)
-            _, late = measure(f"{associations} x {window}", deliver, arguments.seconds)
-            best = max(best, late)
-    lane_load.Adapt = Adapt  # type: ignore[misc,attr-defined]
-    whole, late = measure("no setting given", Deliver(), 2 * arguments.seconds)
+            _, late = measure(f"{associations} x {window}", deliver, arguments.seconds, _Fixed)
+            if late > best:
+                best, hand = late, deliver
+    # The machine has other things to do, too: what is compared is measured in turns.
+    by_hand, found, in_all = 0.0, 0.0, 0.0
+    for _ in range(_TURNS):
+        by_hand += measure("the best of these again", hand, arguments.seconds, _Fixed)[1]
+        whole, late = measure("no setting given", Deliver(), 2 * arguments.seconds, Adapt)
+        found, in_all = found + late, in_all + whole
+    share = found / by_hand
     print(
-        f"  {late / best:.0%} of the best by hand ({whole / best:.0%} with the search counted in)", flush=True
+        f"  {share:.0%} of the best by hand ({in_all / by_hand:.0%} with the search counted in)", flush=True
     )
-    return late >= 0.9 * best
+    return share >= 0.9
 
 
 def main() -> int:
