@@ -82,8 +82,8 @@ class Report:
     def __str__(self) -> str:
         return (
             f"{self.kills} kills in {self.runs} runs, {self.acknowledged} acknowledged, arrived: "
-            f"{self.arrived}, more than once: {self.duplicates}, at most {self.twice_per_kill} for one kill; {len(self.lost)} lost, "
-            f"{len(self.damaged)} damaged, {len(self.disagreements)} disagreements, "
+            f"{self.arrived}, more than once: {self.duplicates}, at most {self.twice_per_kill} for one kill; "
+            f"{len(self.lost)} lost, {len(self.damaged)} damaged, {len(self.disagreements)} disagreements, "
             f"refused: {dict(self.refused)}"
         )
 
