@@ -265,7 +265,7 @@ class Lane:
         working = len(self._desks) - len(self._parked)
         if not self.is_available or working >= self.load.associations() or not self._may_start():
             return False
-        if not self.load.may_open(desk.in_hand for desk in self._desks):
+        if not self.load.may_open(desk.in_hand for desk in self._desks if desk not in self._parked):
             return False
         if self._parked:
             self._parked.pop().wake(Signal.WORK)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
+import pytest
+
 from router.deliver.in_flight import InFlight
+from tests.deliver.samples import Peer, delivery, modality
+from tests.deliver.test_lane import Bench
 
 
 def test_no_limit_changes_nothing() -> None:
@@ -45,3 +50,26 @@ def test_random_work_never_passes_the_limit() -> None:
                     hands.remove(hand)
             most = max(most, sum(map(len, hands)))
         assert limit * 0.7 <= most <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5])
+@pytest.mark.parametrize("window", [1, 16])
+async def test_a_lane_keeps_the_limit(limit: int, window: int) -> None:
+    peer = Peer(window=window)
+    bench = Bench(pacs=peer)
+    made = modality(associations=8)
+    bench.modalities["pacs"] = replace(made, deliver=replace(made.deliver, window=window, in_flight=limit))
+    bench.put(*map(delivery, range(1, 301)))
+    under_way: list[int] = []
+    async with bench.running() as lanes:
+        lane = lanes._lanes["pacs"]
+
+        def answer(number: int, key: int) -> int:
+            under_way.append(len(lane.load))
+            return 0x0000
+
+        peer.answer = answer
+        await bench.queue.all_delivered(range(1, 301))
+    assert max(under_way) <= limit
+    assert peer.opened <= limit
+    assert sorted(peer.keys()) == list(range(1, 301))
