@@ -142,6 +142,8 @@ class Housekeeper:
         is moved and synced here, and then the writer takes a moment for the rest.
         """
         if self._writer.wal_pages > CHECKPOINT_PAGES:
+            if self._writer.is_log_suspect:
+                self._change(lambda _: None)  # writes and syncs it once more; raises where that fails
             try:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             except apsw.IOError:

@@ -137,6 +137,10 @@ class Ledger:
         """Whether the last commit waited for the disk, and everything before it is there, too."""
         return self._is_full_sync
 
+    def keep_log(self) -> None:
+        """Closing is not to copy the log into the ledger and delete it."""
+        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
     def close(self) -> None:
         """Close the connection and its log."""
         with suppress(apsw.Error):  # a failing disk: the log stays, and is read at the next start

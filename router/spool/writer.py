@@ -118,6 +118,11 @@ class Writer:
         self._has_checkpoint = True
         self._ring()
 
+    @property
+    def is_log_suspect(self) -> bool:
+        """Nothing may be copied out of the log: what of it is on the disk is not known."""
+        return self._is_log_suspect
+
     def distrust_log(self) -> None:
         """A sync of the ledger's log has failed elsewhere."""
         self._is_log_suspect = True
@@ -145,6 +150,8 @@ class Writer:
                 _log.error("the spool's writer failed", because=repr(error))
             if self._is_stopping and not self._waiting:
                 self._sync()
+                if self._is_log_suspect and self._sync_log() is not None:
+                    self.ledger.keep_log()
                 return
 
     def work_off(self) -> None:
@@ -225,6 +232,8 @@ class Writer:
 
     def _checkpoint(self) -> None:
         self._has_checkpoint = False
+        if self._is_log_suspect and self._sync_log() is not None:
+            return
         try:
             self.ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error as error:

@@ -48,6 +48,7 @@ from tests.spool.samples import (
 LIVES = 4
 OPERATIONS = (20, 700)  # of the disk, in one life
 ACTIONS = 400  # in one life at most
+TROUBLE = 0.1  # the share of actions in which the disk fails
 LATE = 3  # a failed sync is told once to each who has the file open: SQLite twice, and the writer
 DESTINATIONS = ("pacs", "archive", "cloud")
 SIZES = (100, 5000, 20_000, 150_000)
@@ -100,7 +101,7 @@ class Work:
                 self._expected(error)
             self.grace -= self.has_failed
             assert self.grace >= 0, "the disk is well again, and the spool is not"
-            if self.rng.random() < 0.1:
+            if self.rng.random() < TROUBLE:
                 self.disk.error, self.grace = self.rng.choice((errno.EIO, errno.ENOSPC)), LATE
             else:
                 self.disk.error = None
