@@ -108,7 +108,7 @@ class Segments:
         Reserved ones cost each sync a change of the file system's metadata, until they are written once; but
         while appends come in, the disk has better things to do than to write zeros.
         """
-        self._ready.append(self._make(zeros=zeros))
+        self._ready.appendleft(self._make(zeros=zeros))
 
     def _make(self, *, zeros: bool) -> Segment:
         with self._naming:
@@ -138,7 +138,7 @@ class Segments:
         """Close the current segment and begin another. ``OSError``: there is no current one then."""
         self.close_current()
         try:
-            segment = self._ready.popleft()
+            segment = self._ready.pop()  # the last one emptied: its extents are written and its pages at hand
         except IndexError:  # the spare is not done yet: reserved extents are slower, waiting is slower still
             segment = self._make(zeros=False)
         try:
