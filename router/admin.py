@@ -146,9 +146,14 @@ class Admin:
         return tuple(replace(one, deliveries=tuple(seen(d, now) for d in one.deliveries)) for one in found)
 
     async def status(self) -> Status:
-        """Destinations, queue and store at a glance."""
-        depths = await self._spool.depths()
+        """Destinations, queue and store at a glance.
+
+        Asked for in the order in which an instance moves, so that one on its way may be counted twice but is
+        never missed: a drain is not done before the last has arrived.
+        """
+        associations = self.actions.associations
         stats = await self._spool.stats()
+        depths = await self._spool.depths()
         return Status(
             version=__version__,
             ae_title=self._settings.ae_title,
@@ -170,15 +175,14 @@ class Admin:
                 unrouted=stats.unrouted,
                 is_accepting=self._spool.is_accepting,
             ),
-            drain=self._drain(depths, stats.unrouted),
+            drain=self._drain(associations, stats.unrouted, depths),
         )
 
-    def _drain(self, depths: Sequence[QueueDepth], unrouted: int) -> DrainView | None:
+    def _drain(self, associations: int, unrouted: int, depths: Sequence[QueueDepth]) -> DrainView | None:
         draining = self.actions.draining
         if draining is None:
             return None
         waiting = unrouted + sum(depth.count for depth in depths if depth.state in _MOVING)
-        associations = self.actions.associations
         return DrainView(
             since=draining.since,
             by=draining.by.who,

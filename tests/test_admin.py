@@ -27,8 +27,11 @@ class Gateway:
         self.clock = ManualClock()
         self.phase = Phase.RUNNING
         self.up: dict[str, bool] = {}
-        self.admin = Admin(
-            spool=self.store,
+        self.admin = self.admin_of(self.store)
+
+    def admin_of(self, store: FakeStore) -> Admin:
+        return Admin(
+            spool=store,
             settings=SETTINGS,
             clock=self.clock,
             phase=lambda: self.phase,

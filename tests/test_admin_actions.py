@@ -9,6 +9,7 @@ from router.clock import ManualClock
 from router.config.settings import Group, Modality, Settings
 from router.errors import NotAllowed, RouterError, StorageError, UnknownItem
 from router.model import DeliveryState, QueueDepth
+from router.spool import SpoolStats
 from router.spool.orders import ALLOWED, Action, Operator, Paused, Selection
 from router.views import CorruptRequest, OrderRequest
 from tests.fake_store import KEY, FakeStore, FakeSwitches
@@ -124,6 +125,38 @@ async def test_a_drain_is_done_when_nothing_waits_and_nobody_is_there(gateway: G
     with pytest.raises(NotAllowed, match="does not drain"):
         await actions.undrain(BY)
     assert [line.action for line in gateway.store.orders.lines] == [Action.UNDRAIN, Action.DRAIN]
+
+
+async def test_what_is_routed_while_status_is_asked_is_not_missed(gateway: Gateway) -> None:
+    """It was: the queue was counted first, then what is unrouted, and what moved between was in neither."""
+
+    class Moving(FakeStore):
+        is_first = True
+
+        def route_one(self) -> None:
+            if self.is_first:
+                self.is_first, self.unrouted = False, 0
+                self.totals = [
+                    QueueDepth(destination="pacs", state=DeliveryState.PENDING, count=1, oldest_at=0.0)
+                ]
+
+        async def depths(self) -> list[QueueDepth]:
+            depths = await super().depths()
+            self.route_one()
+            return depths
+
+        async def stats(self) -> SpoolStats:
+            stats = await super().stats()
+            self.route_one()
+            return stats
+
+    moving = Moving(unrouted=1)
+    admin = gateway.admin_of(moving)
+    await admin.actions.drain(BY)
+    drain = (await admin.status()).drain
+    assert drain is not None
+    assert drain.waiting
+    assert not drain.is_done
 
 
 async def test_the_audit_says_where_to_go_on(gateway: Gateway) -> None:

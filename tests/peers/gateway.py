@@ -126,9 +126,10 @@ class Gateway:
     def wait_quiet(self, timeout_s: float = 60.0) -> None:
         """Wait until nothing is unrouted, pending or active any more."""
 
-        def is_quiet() -> bool:
-            moving = sum(n for (_, state), n in self.depths().items() if state in ("pending", "active"))
-            return not moving and not json.loads(self.get("/api/v1/status"))["spool"]["unrouted"]
+        def is_quiet() -> bool:  # in the order in which instances move, so that none is missed
+            if json.loads(self.get("/api/v1/status"))["spool"]["unrouted"]:
+                return False
+            return not any(n for (_, state), n in self.depths().items() if state in ("pending", "active"))
 
         wait_until(is_quiet, "the queue is empty", timeout_s)
 
