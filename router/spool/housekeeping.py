@@ -33,7 +33,7 @@ from router.spool.scan import records
 from router.spool.schema import LARGE, connect
 from router.spool.segment import Segment
 from router.spool.work import Append, Change
-from router.spool.writer import CHECKPOINT_PAGES, Writer
+from router.spool.writer import Writer
 
 TICK_S = 1.0
 CLEAN_BYTES_PER_TICK = 16 * 1024 * 1024  # of live records copied forward: little beside what a disk can do
@@ -141,13 +141,14 @@ class Housekeeper:
         The log starts over only when no page is left behind, and under load there is always one; so the bulk
         is moved and synced here, and then the writer takes a moment for the rest.
         """
-        if self._writer.wal_pages > CHECKPOINT_PAGES:
-            if self._writer.is_log_suspect:
+        commits = self._writer.commits
+        if commits.wants_checkpoint:
+            if commits.is_log_suspect:
                 self._change(lambda _: None)  # writes and syncs it once more; raises where that fails
             try:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             except apsw.IOError:
-                self._writer.distrust_log()  # the first thing that it does is to sync the log
+                commits.distrust_log()  # the first thing that it does is to sync the log
                 raise
             except apsw.BusyError:
                 pass  # the writer is at it itself

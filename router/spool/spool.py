@@ -42,8 +42,8 @@ from router.spool.schema import LARGE, ORDINALS
 from router.spool.segment import Segments
 from router.spool.stats import SpoolStats
 from router.spool.tail import missing_rows
-from router.spool.work import Append, resolve
-from router.spool.writer import Item, Writer
+from router.spool.work import Append, Item, resolve
+from router.spool.writer import Writer
 
 T = TypeVar("T")
 
@@ -87,7 +87,8 @@ class Spool(Dispatch):
         )
         self._writer.on_batch = self._batch_done
         self._writer.on_disk_error = self.housekeeper.condition.on_error
-        self._writer.on_large_released = self._large_released
+        self._writer.commits.on_disk_error = self.housekeeper.condition.on_error
+        self._writer.commits.on_large_released = self._large_released
         self._writer.on_chores = self.housekeeper.ring
         self._handover = Handover(self._read_unrouted)
         self._gates = Gates(self.next_due, clock)

@@ -67,6 +67,9 @@ class Operation:
         raise NotImplementedError
 
 
+Item = Append | Operation
+
+
 class Change(Operation, Generic[T]):
     """An operation with a result.
 

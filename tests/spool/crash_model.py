@@ -28,7 +28,7 @@ import apsw
 from router.clock import ManualClock
 from router.errors import StorageError
 from router.model import Delivery, DeliveryState, Instance, Reason
-from router.spool import Spool, housekeeping, schema, writer
+from router.spool import Spool, commits, schema
 from router.spool.housekeeping import CLEAN_IDLE_S
 from tests.spool.crashing import CrashingFiles, CrashingVfs, Disk
 from tests.spool.samples import (
@@ -267,8 +267,7 @@ def run_seeds(first: int, count: int) -> int:
     total = 0
     with (
         patch.object(schema, "LOG_BYTES", LOG_BYTES),
-        patch.object(writer, "CHECKPOINT_PAGES", CHECKPOINT_PAGES),
-        patch.object(housekeeping, "CHECKPOINT_PAGES", CHECKPOINT_PAGES),
+        patch.object(commits, "CHECKPOINT_PAGES", CHECKPOINT_PAGES),
     ):
         for seed in range(first, first + count):
             with tempfile.TemporaryDirectory(prefix="crash-model-") as directory:

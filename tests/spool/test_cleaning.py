@@ -116,8 +116,7 @@ async def test_checkpoint_lets_the_log_start_over(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("router.spool.schema.LOG_BYTES", 0)  # or it has its extents from the start
-    monkeypatch.setattr("router.spool.housekeeping.CHECKPOINT_PAGES", 10)
-    monkeypatch.setattr("router.spool.writer.CHECKPOINT_PAGES", 10)
+    monkeypatch.setattr("router.spool.commits.CHECKPOINT_PAGES", 10)
     async with opened(tmp_path, clock) as spool:
         for seed in range(300):
             await append(spool, seed, 100)

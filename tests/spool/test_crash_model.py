@@ -9,9 +9,9 @@ from unittest.mock import patch
 import pytest
 
 from router.errors import RouterError
-from router.spool import writer
+from router.spool import commits, writer
+from router.spool.commits import Commits
 from router.spool.files import write_all
-from router.spool.writer import Writer
 from tests.spool.crash_model import run_seeds
 
 ENOUGH_SEEDS = 60  # one of them at least finds each defect below
@@ -30,7 +30,7 @@ def records_that_are_not_synced() -> Iterator[None]:
 
 @contextmanager
 def a_ledger_that_is_not_synced() -> Iterator[None]:
-    with patch.object(Writer, "_sync_log", lambda self: None):
+    with patch.object(Commits, "_sync_log", lambda self: None):
         yield
 
 
@@ -42,7 +42,7 @@ def segments_that_the_ledger_does_not_note() -> Iterator[None]:
 
 @contextmanager
 def a_failed_sync_that_is_only_tried_again() -> Iterator[None]:
-    with patch.object(writer, "rewrite", lambda files, fd: None):
+    with patch.object(commits, "rewrite", lambda files, fd: None):
         yield
 
 

@@ -138,7 +138,7 @@ async def test_writer_survives_what_nobody_thought_of(spool: Spool, monkeypatch:
     def defective(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(spool._writer, "_let_go", defective)
+    monkeypatch.setattr(spool._writer.commits, "_let_go", defective)
     for seed in range(3):
         try:
             await append(spool, seed)

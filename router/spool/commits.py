@@ -1,0 +1,247 @@
+"""The writer's transactions on the ledger, and when what they committed is on stable storage.
+
+There is one sync for each batch: that of the records. They say all that the ledger does, so the ledger is
+committed (no end of this process undoes that) and synced ``SYNC_WITHIN_S`` later at the latest; after a power
+failure ``tail`` reads again what it lost. Only when a commit is synced may the space that it released be used
+again. An outcome that was lost with the power costs a delivery made twice, never one not made.
+
+If a transaction fails, it is rolled back and each part is tried alone, so that only what cannot be done
+fails. Bytes of appends whose rows failed lie unnamed in the segment, as dead as released ones.
+
+Everything here belongs to the writer's thread, but for ``distrust_log`` and the attributes that are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import apsw
+
+from router.clock import Clock
+from router.errors import RouterError, StorageError
+from router.spool.files import Files, rewrite, storage_error
+from router.spool.ledger import Ledger, NewRow
+from router.spool.rows import ReleasedRow
+from router.spool.schema import LARGE, chunks
+from router.spool.segment import Segments
+from router.spool.work import Append, Item, Operation
+
+SYNC_WITHIN_S = 0.05  # what is committed is on stable storage after so long
+CHECKPOINT_PAGES = 4096  # 16 MB of the ledger's write-ahead log
+
+
+class Commits:
+    """Names records in the ledger and changes it, a batch in a transaction."""
+
+    def __init__(self, ledger: Ledger, segments: Segments, files: Files, clock: Clock) -> None:
+        self.wal_pages = 0  # of the write-ahead log
+        self.is_log_suspect = False  # a sync of the log failed, and nobody knows what of it is on the disk
+        self.on_disk_error: Callable[[StorageError], None] = lambda error: None
+        self.on_large_released: Callable[[int, int], None] = lambda key, length: None
+        self._ledger = ledger
+        self._segments = segments
+        self._files = files
+        self._clock = clock
+        self._tail: int | None = None  # the segment that the ledger knows, durably, as the end of the log
+        self._unsynced: list[ReleasedRow] | None = None  # None: every commit is on stable storage
+        self._unsynced_since = 0.0
+        self._has_logged = False  # the last commit wrote to the log: SQLite syncs no other
+        ledger.connection.set_wal_hook(self._count_pages)
+
+    def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self.wal_pages = pages
+        self._has_logged = True
+        return apsw.SQLITE_OK
+
+    @property
+    def has_unsynced(self) -> bool:
+        """Something is committed that the power could take."""
+        return self._unsynced is not None
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """The log is long."""
+        return self.wal_pages > CHECKPOINT_PAGES
+
+    def distrust_log(self) -> None:
+        """A sync of the ledger's log has failed elsewhere."""
+        self.is_log_suspect = True
+
+    def commit(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
+        """Name these records and carry out these operations; what cannot be done has its error set."""
+        if self.is_log_suspect and (problem := self._sync_log()) is not None:
+            self._release_unnamed(appends)
+            for append in appends:
+                append.error = problem
+            for operation in operations:
+                operation.error = problem if operation.durable else None
+            appends, operations = [], [o for o in operations if not o.durable]
+        if not self._try(appends, operations):
+            if appends and not self._try(appends, ()):
+                for append in appends:
+                    self._try((append,), ())
+            for operation in operations:
+                self._try((), (operation,))
+
+    def _try(self, appends: Sequence[Append], operations: Sequence[Operation]) -> bool:
+        """One transaction for all of these. A failure is final where there is only one."""
+        if not appends and not operations:
+            return True
+        ledger = self._ledger
+        try:
+            self._transact(appends, operations)
+        except Exception as error:  # a defect in one operation must not stop the only writer there is
+            problem = self._roll_back(error)
+            if len(appends) + len(operations) > 1:
+                return False
+            items: list[Item] = [*appends, *operations]
+            for item in items:
+                item.error = problem
+            self._release_unnamed(appends)
+            if isinstance(problem, StorageError):
+                self.on_disk_error(problem)
+            return False
+        if appends:
+            self._tail = _last_segment(appends)
+        done: list[Item] = [*appends, *operations]
+        for item in done:
+            item.error = None
+        if self._unsynced is None:
+            self._unsynced = []
+            self._unsynced_since = self._clock.monotonic()
+        self._unsynced += ledger.take_released()
+        if ledger.is_synced and self._has_logged:
+            self._let_go()
+        elif ledger.is_synced:
+            not_synced = self.sync()
+            for operation in operations:
+                operation.error = not_synced
+        return True
+
+    def _roll_back(self, error: Exception) -> RouterError:
+        """Undo what failed, and say it in the gateway's words."""
+        self.is_log_suspect |= isinstance(error, apsw.IOError)
+        try:
+            self._ledger.rollback()
+        except apsw.Error as worse:
+            return _ledger_error(worse)
+        return _ledger_error(error)
+
+    def _transact(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
+        ledger = self._ledger
+        self._has_logged = False
+        tail = _last_segment(appends)
+        is_new_tail = tail is not None and tail != self._tail
+        ledger.sync_commits(is_new_tail or any(o.durable for o in operations))
+        new = [a for a in appends if a.old is None]
+        rows = [_row(a) for a in new]
+        if not is_new_tail and not operations and len(new) == len(appends) and len(chunks(len(rows))) == 1:
+            ledger.insert(rows)  # a single statement is its own transaction
+            return
+        ledger.begin()
+        if is_new_tail and tail is not None:
+            ledger.note_tail(tail)
+        if rows:
+            ledger.insert(rows)
+        if len(new) != len(appends):
+            ledger.move([(a.key, a.old, a.result.place) for a in appends if a.old and a.result])
+        for operation in operations:
+            operation.perform(ledger)
+        ledger.commit()
+
+    def _release_unnamed(self, appends: Sequence[Append]) -> None:
+        """Their bytes are in a segment, but no row names them: as if released."""
+        now = self._clock.monotonic()
+        for append in appends:
+            if append.result is not None:
+                self._segments.release(append.result.place.segment, append.length, now)
+                append.result = None
+
+    # Stable storage
+
+    def sync_if_due(self) -> None:
+        """Make durable what has been committed for a while."""
+        if self._unsynced is not None and self._clock.monotonic() - self._unsynced_since > SYNC_WITHIN_S:
+            self.sync()
+
+    def sync(self) -> StorageError | None:
+        """Make what was committed without waiting durable, and let go what it released."""
+        if self._unsynced is None:
+            return None
+        self._unsynced_since = self._clock.monotonic()
+        problem = self._sync_log()
+        if problem is None:
+            self._let_go()  # else the space stays taken until it could
+        return problem
+
+    def _sync_log(self) -> StorageError | None:
+        """A sync that fails is not made good by one that succeeds: Linux forgets what it could not write.
+
+        So after a failure the whole log is written once more. Without that, frames that nobody waited for may
+        be missing in front of a later commit, and everything behind a gap would be lost with the power.
+        """
+        try:
+            if self.is_log_suspect:
+                rewrite(self._files, self._ledger.log_fd)
+            self._files.fdatasync(self._ledger.log_fd)
+        except OSError as error:
+            self.is_log_suspect = True
+            problem = storage_error(error, "the ledger could not be synced")
+            self.on_disk_error(problem)
+            return problem
+        self.is_log_suspect = False
+        return None
+
+    def _let_go(self) -> None:
+        """Space whose release is durable may be used again."""
+        released, self._unsynced = self._unsynced or [], None
+        now = self._clock.monotonic()
+        for key, segment, length in released:
+            if segment == LARGE:
+                self.on_large_released(key, length)
+            else:
+                self._segments.release(segment, length, now)
+
+    def checkpoint(self) -> None:
+        """Move the pages of the log that are left into the ledger."""
+        if self.is_log_suspect and self._sync_log() is not None:
+            return
+        try:
+            self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            self.is_log_suspect |= isinstance(error, apsw.IOError)
+            return  # the log grows on, and the next one tries again
+        self.wal_pages = 0  # until the next commit says how long the log is
+
+    def finish(self) -> None:
+        """At the end: everything is durable, or the log is left for the next start."""
+        self.sync()
+        if self.is_log_suspect and self._sync_log() is not None:
+            self._ledger.keep_log()
+
+
+def _last_segment(appends: Sequence[Append]) -> int | None:
+    """The segment of the newest record: the end of the log."""
+    last = appends[-1].result if appends else None
+    return last.place.segment if last is not None else None
+
+
+def _row(append: Append) -> NewRow:
+    assert append.result is not None  # noqa: S101  set when it was written
+    place = append.result.place
+    return (
+        append.key,
+        place.segment,
+        place.offset,
+        place.length_bytes,
+        place.data_set_offset,
+        append.content_hash,
+        append.arrival.sop_instance_uid,
+        append.encoded.decode(),
+    )
+
+
+def _ledger_error(error: Exception) -> RouterError:
+    if isinstance(error, RouterError):
+        return error
+    return StorageError(f"the ledger: {error!r}", out_of_resources=isinstance(error, apsw.FullError))
