@@ -1,12 +1,21 @@
 """The writer's transactions on the ledger, and when what they committed is on stable storage.
 
-There is one sync for each batch: that of the records. They say all that the ledger does, so the ledger is
-committed (no end of this process undoes that) and synced ``SYNC_WITHIN_S`` later at the latest; after a power
-failure ``tail`` reads again what it lost. Only when a commit is synced may the space that it released be used
+There is one sync for each batch: that of the records. They say all that their rows in the ledger do, and
+``tail`` reads again what the ledger lacks when the spool is opened. So the ledger follows: the senders of a
+batch are answered when its records are synced, its rows are committed right after, and synced
+``SYNC_WITHIN_S`` later at the latest. Only when a commit is synced may the space that it released be used
 again. An outcome that was lost with the power costs a delivery made twice, never one not made.
 
+What holds this together:
+
+- ``tail`` looks into one segment, and behind the newest row. So the first batch in a segment is answered only
+  when the ledger names that segment, durably; and no row is committed before those of records that were
+  answered earlier, whatever fails: they go first in each transaction until one succeeds (``_unnamed``).
+- While such a row cannot be committed, nobody is answered before the ledger is written.
+
 If a transaction fails, it is rolled back and each part is tried alone, so that only what cannot be done
-fails. Bytes of appends whose rows failed lie unnamed in the segment, as dead as released ones.
+fails. Bytes of appends whose rows failed before they were answered lie unnamed in the segment, as dead as
+released ones.
 
 Everything here belongs to the writer's thread, but for ``distrust_log`` and the attributes that are read.
 """
@@ -43,9 +52,12 @@ class Commits:
         self._files = files
         self._clock = clock
         self._tail: int | None = None  # the segment that the ledger knows, durably, as the end of the log
+        self._unnamed: list[Append] = []  # answered, and not in the ledger yet
+        self.is_stuck = False  # these could not be committed; each later transaction tries again
         self._unsynced: list[ReleasedRow] | None = None  # None: every commit is on stable storage
         self._unsynced_since = 0.0
         self._has_logged = False  # the last commit wrote to the log: SQLite syncs no other
+        self._problem: RouterError | None = None  # of the last transaction that failed
         ledger.connection.set_wal_hook(self._count_pages)
 
     def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
@@ -63,9 +75,30 @@ class Commits:
         """The log is long."""
         return self.wal_pages > CHECKPOINT_PAGES
 
+    @property
+    def owed(self) -> int:
+        """How many were answered that the ledger does not have yet. May be asked in any thread."""
+        return len(self._unnamed)
+
     def distrust_log(self) -> None:
         """A sync of the ledger's log has failed elsewhere."""
         self.is_log_suspect = True
+
+    def may_follow(self, appends: Sequence[Append], operations: Sequence[Operation]) -> bool:
+        """Whether the senders of these synced records may be told so before the ledger has them.
+
+        Not where an operation makes the transaction wait for the disk: nobody could see them meanwhile.
+        """
+        return (
+            not self.is_stuck
+            and not self.is_log_suspect
+            and all(a.old is None and a.result and a.result.place.segment == self._tail for a in appends)
+            and not any(operation.durable for operation in operations)
+        )
+
+    def owe(self, appends: Sequence[Append]) -> None:
+        """Their senders are being told: the next ``commit`` names them, or one after it."""
+        self._unnamed += appends
 
     def commit(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
         """Name these records and carry out these operations; what cannot be done has its error set."""
@@ -77,6 +110,9 @@ class Commits:
                 operation.error = problem if operation.durable else None
             appends, operations = [], [o for o in operations if not o.durable]
         if not self._try(appends, operations):
+            if self._unnamed and not self._try((), ()):
+                self._refuse(appends, operations)
+                return
             if appends and not self._try(appends, ()):
                 for append in appends:
                     self._try((append,), ())
@@ -84,15 +120,15 @@ class Commits:
                 self._try((), (operation,))
 
     def _try(self, appends: Sequence[Append], operations: Sequence[Operation]) -> bool:
-        """One transaction for all of these. A failure is final where there is only one."""
-        if not appends and not operations:
+        """One transaction for all of these and what is owed. A failure is final where there is only one."""
+        if not appends and not operations and not self._unnamed:
             return True
         ledger = self._ledger
         try:
             self._transact(appends, operations)
         except Exception as error:  # a defect in one operation must not stop the only writer there is
-            problem = self._roll_back(error)
-            if len(appends) + len(operations) > 1:
+            problem = self._problem = self._roll_back(error)
+            if len(appends) + len(operations) + len(self._unnamed) > 1:
                 return False
             items: list[Item] = [*appends, *operations]
             for item in items:
@@ -101,6 +137,8 @@ class Commits:
             if isinstance(problem, StorageError):
                 self.on_disk_error(problem)
             return False
+        self._unnamed = []
+        self.is_stuck = False
         if appends:
             self._tail = _last_segment(appends)
         done: list[Item] = [*appends, *operations]
@@ -134,7 +172,7 @@ class Commits:
         is_new_tail = tail is not None and tail != self._tail
         ledger.sync_commits(is_new_tail or any(o.durable for o in operations))
         new = [a for a in appends if a.old is None]
-        rows = [_row(a) for a in new]
+        rows = [_row(a) for a in (*self._unnamed, *new)]
         if not is_new_tail and not operations and len(new) == len(appends) and len(chunks(len(rows))) == 1:
             ledger.insert(rows)  # a single statement is its own transaction
             return
@@ -148,6 +186,17 @@ class Commits:
         for operation in operations:
             operation.perform(ledger)
         ledger.commit()
+
+    def _refuse(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
+        """What was answered could not be named: nothing may overtake it."""
+        self.is_stuck = True
+        problem = self._problem
+        self._release_unnamed(appends)
+        items: list[Item] = [*appends, *operations]
+        for item in items:
+            item.error = problem
+        if isinstance(problem, StorageError):
+            self.on_disk_error(problem)
 
     def _release_unnamed(self, appends: Sequence[Append]) -> None:
         """Their bytes are in a segment, but no row names them: as if released."""
@@ -215,6 +264,7 @@ class Commits:
 
     def finish(self) -> None:
         """At the end: everything is durable, or the log is left for the next start."""
+        self._try((), ())
         self.sync()
         if self.is_log_suspect and self._sync_log() is not None:
             self._ledger.keep_log()

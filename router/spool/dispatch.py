@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
+import apsw
+
 from router.clock import Clock
+from router.errors import StorageError
 from router.model import Delivery, Outcome, Priority, Routed
 from router.spool.gates import Gate, Gates
 from router.spool.ledger import Ledger
 from router.spool.objects import Objects
 from router.spool.schema import LARGE
 from router.spool.work import Change
-from router.spool.writer import Writer
+from router.spool.writer import SOON_S, Writer
 
 T = TypeVar("T")
-SOON_S = 0.002  # what routing and outcomes may wait for an append that takes them along
 
 
 class Dispatch(Objects):
@@ -176,6 +179,17 @@ class Dispatch(Objects):
 
     # The writer
 
+    async def _query(self, run: Callable[[apsw.Connection], T]) -> T:
+        """What was answered before the question is in the answer; also where the ledger can only be read."""
+        with suppress(StorageError):
+            await self._catch_up()
+        return await super()._query(run)
+
+    async def _catch_up(self) -> None:
+        """Have the ledger say what was answered so far. Raises ``StorageError`` where it cannot."""
+        if self._writer.commits.owed:
+            await self._change(lambda _: None, durable=False)
+
     def _future(self) -> asyncio.Future[T]:
         return asyncio.get_running_loop().create_future()
 
@@ -197,7 +211,7 @@ class Dispatch(Objects):
         Waking the writer costs more than such a change: under load it saves half of all wake-ups.
         """
         waiter: asyncio.Future[T] = self._future()
-        self._writer.submit_later(Change(run, waiter, durable=False, then=then))
+        self._writer.submit_later(Change(run, waiter, durable=False, may_wait=True, then=then))
         if self._look_at is None:
             self._look_at = asyncio.get_running_loop().call_later(SOON_S, self._look)
         return await waiter

@@ -2,7 +2,8 @@
 
 Senders that wait for their answers come in step with the syncs: while one half of them is being synced the
 other half gathers, and each sync carries half of what it could. If those that were just answered come back
-sooner than a sync takes, it pays to wait for them: fewer syncs, each for all.
+much sooner than a sync takes, as they do where the disk is slow, it pays to wait for them: fewer syncs, each
+for all. Where it is fast, halves that take turns are better: one is received while the other is synced.
 
 Pure: instants are monotonic seconds, handed in.
 """
@@ -14,6 +15,7 @@ _WEIGHT = 0.2  # of the newest observation
 _RETRY = (
     0.98  # by so much the gap is forgotten with each batch that did not wait, so that waiting is tried again
 )
+_WORTH = 4  # a sync has to take so many times the gap
 _MARGIN = 1.5  # the wait ends after so many times the usual gap
 
 
@@ -32,7 +34,7 @@ class Muster:
         """How many more appends to wait for besides the ``waiting`` ones, and until when; 0: none."""
         missing = self._senders - waiting
         until = self._answered_at + self._gap_s * _MARGIN
-        if missing > 0 and self._gap_s < self._sync_s and now < until:
+        if missing > 0 and self._gap_s * _WORTH < self._sync_s and now < until:
             return missing, until
         self._gap_s *= _RETRY
         return 0, now

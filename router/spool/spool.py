@@ -284,6 +284,7 @@ class Spool(Dispatch):
         return await self._handover.take(limit)
 
     async def _read_unrouted(self, after: int, limit: int) -> list[Instance]:
+        await self._catch_up()  # or the cursor would pass what was answered, and is not in the ledger yet
         return await self._query(lambda connection: queries.unrouted(connection, after, limit))
 
     async def _mark_corrupt(self, instance: Instance) -> None:
@@ -303,7 +304,7 @@ class Spool(Dispatch):
             free_bytes=self.housekeeper.condition.free_bytes,
             segments=segments.count,
             large_objects=self._large_count,
-            unrouted=unrouted,
+            unrouted=unrouted + self._writer.commits.owed,
         )
 
     # Threads

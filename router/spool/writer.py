@@ -4,8 +4,10 @@ Order, and what a failure at each step does:
 
 1. The records of all waiting appends are written to the current segment and synced. ``OSError``: those
    appends fail, the segment is closed and never written again, the others of the batch go on.
-2. One transaction names them in the ledger and carries out all waiting operations (``commits``).
-3. The callers resume: one wake-up of the event loop for the whole batch.
+2. Whoever had them appended resumes where the ledger may follow (``commits``): one wake-up of the loop.
+3. One transaction names them in the ledger and carries out all waiting operations; at once where somebody
+   waits for that, else with what comes within ``SOON_S``.
+4. Everybody else resumes.
 
 While a batch is synced, the next one gathers. Nothing polls: ``submit`` rings a bell (a bare lock, which
 costs a tenth of a ``threading.Event``).
@@ -31,6 +33,8 @@ from router.spool.work import Append, Item, Operation
 
 BATCH_ITEMS = 256  # more than that adds to the wait of the first, and nothing to the rate
 BATCH_BYTES = 16 * 1024 * 1024
+SOON_S = 0.002  # what may wait is committed after so long
+TOGETHER = 64  # or when there is so much of it
 
 _log = get_logger("spool")
 
@@ -53,6 +57,9 @@ class Writer:
         self._is_idle = False
         self._muster = Muster()
         self._missing = 0  # appends that a muster waits for
+        self._untold: list[Item] = []  # of the batch under way
+        self._later: list[Operation] = []  # taken, and left for the next transaction
+        self._due_at: float | None = None  # when that is made at the latest; monotonic
         self._is_stopping = False
         self._has_checkpoint = False
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -101,10 +108,7 @@ class Writer:
         while True:
             self._is_idle = True
             if not self._waiting and not self._is_stopping:
-                if not self.commits.has_unsynced:
-                    self._bell.acquire()
-                elif not self._bell.acquire(timeout=SYNC_WITHIN_S):
-                    self.commits.sync()
+                self._rest()
             self._is_idle = False
             try:
                 self.work_off()
@@ -116,21 +120,26 @@ class Writer:
                 self.commits.finish()
                 return
 
+    def _rest(self) -> None:
+        """Until the bell rings, or something that was left for later is due."""
+        if self._due_at is not None:
+            if not self._bell.acquire(timeout=max(self._due_at - self._now(), 0.0)):
+                self._due_at = -math.inf
+        elif not self.commits.has_unsynced:
+            self._bell.acquire()
+        elif not self._bell.acquire(timeout=SYNC_WITHIN_S):
+            self.commits.sync()
+
     def work_off(self) -> None:
         """Do everything that waits."""
-        while self._waiting:
+        while self._waiting or self._is_due():
             self._wait_for_more()
-            batch = self._gather()
-            began_at = self._now()
+            self._untold = self._gather()
             try:
-                self._write(batch)
+                self._write(self._untold)
             except Exception as error:  # the thread's outermost line: the callers are told, and it goes on
-                _fail_all(batch, error)
-            if self.appended_at >= began_at:
-                waiting, now = self._appends_waiting(), self._now()
-                appends = sum(isinstance(item, Append) for item in batch)
-                self._muster.answered(appends, waiting, took_s=now - began_at, now=now)
-            self.on_batch(batch)
+                _fail_all(self._untold, error)
+            self._tell(self._untold)
             self.commits.sync_if_due()
             if self._has_checkpoint:
                 self._checkpoint()
@@ -183,8 +192,44 @@ class Writer:
         if appends:
             self.appended_at = self._now()
             self._store(appends)
-            appends = [a for a in appends if a.error is None]
-        self.commits.commit(appends, operations)
+        left = self._answer(appends, operations)
+        if not left and all(o.may_wait for o in operations) and not self._is_due(len(operations)):
+            self._later += operations
+            self._untold = []
+            return
+        operations[:0], self._later, self._due_at = self._later, [], None
+        self._untold = [*left, *operations]
+        self.commits.commit(left, operations)
+
+    def _answer(self, appends: list[Append], operations: list[Operation]) -> list[Append]:
+        """Tell whose record could not be written, and who need not wait for the ledger; return the others."""
+        stored = [a for a in appends if a.error is None]
+        left = [] if self.commits.may_follow(stored, operations) else stored
+        if len(left) < len(appends):
+            if not left:
+                self.commits.owe(stored)
+            self._untold = [*left, *operations]
+            self._tell(appends if not left else [a for a in appends if a.error is not None])
+        return left
+
+    def _tell(self, items: Sequence[Item]) -> None:
+        """Let the callers resume."""
+        appends = sum(isinstance(item, Append) for item in items)
+        if appends:
+            waiting, now = self._appends_waiting(), self._now()
+            self._muster.answered(appends, waiting, took_s=now - self.appended_at, now=now)
+        if items:
+            self.on_batch(list(items))
+
+    def _is_due(self, more: int = 0) -> bool:
+        """Whether what was left for later has waited long enough, or is enough for a transaction."""
+        left = len(self._later) + more + (0 if self.commits.is_stuck else self.commits.owed)
+        if not left:
+            return False
+        now = self._now()
+        if self._due_at is None:
+            self._due_at = now + SOON_S
+        return now >= self._due_at or left >= TOGETHER or self._is_stopping
 
     # The bytes
 

@@ -41,6 +41,12 @@ def segments_that_the_ledger_does_not_note() -> Iterator[None]:
 
 
 @contextmanager
+def answers_before_the_ledger_notes_the_segment() -> Iterator[None]:
+    with patch.object(Commits, "may_follow", lambda self, appends, operations: True):
+        yield
+
+
+@contextmanager
 def a_failed_sync_that_is_only_tried_again() -> Iterator[None]:
     with patch.object(commits, "rewrite", lambda files, fd: None):
         yield
@@ -53,6 +59,7 @@ def a_failed_sync_that_is_only_tried_again() -> Iterator[None]:
         records_that_are_not_synced,
         a_ledger_that_is_not_synced,
         segments_that_the_ledger_does_not_note,
+        answers_before_the_ledger_notes_the_segment,
         a_failed_sync_that_is_only_tried_again,
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.spool.muster import LONGEST_WAIT_S, Muster
 
-SYNC_S, GAP_S = 0.001, 0.0004
+SYNC_S, GAP_S = 0.004, 0.0004
 
 
 def experienced(*, senders: int, sync_s: float = SYNC_S) -> Muster:

@@ -1,0 +1,125 @@
+"""The ledger follows the records: senders are answered before it, and nothing is lost or overtaken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import apsw
+import pytest
+
+from router.clock import ManualClock
+from router.errors import StorageError
+from router.spool.ledger import Ledger
+from tests.spool.samples import append, claim, content, crash_copy, opened, read, routed
+
+
+@contextmanager
+def held_up_ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No row is named while this lasts."""
+    gate = threading.Event()
+    insert = Ledger.insert
+
+    def wait(self: Ledger, rows: list[object]) -> None:
+        gate.wait(10)
+        insert(self, rows)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "insert", wait)
+        try:
+            yield
+        finally:
+            gate.set()
+
+
+@contextmanager
+def broken_ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every transaction that names a row fails."""
+
+    def fail(self: Ledger, rows: object) -> None:
+        raise apsw.IOError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "insert", fail)
+        yield
+
+
+async def test_an_append_does_not_wait_for_the_ledger(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, clock) as spool:
+        await append(spool, 1)  # the first in a segment does
+        with held_up_ledger(monkeypatch), anyio.fail_after(5):
+            second = await append(spool, 2)
+            assert await read(spool, second) == content(2)
+
+
+async def test_questions_know_what_was_answered(tmp_path: Path, clock: ManualClock) -> None:
+    async with opened(tmp_path, clock) as spool:
+        for seed in range(1, 30):
+            instance = await append(spool, seed)
+            (trace,) = await spool.trace(instance.arrival.sop_instance_uid)
+            assert trace.instance == instance
+            assert (await spool.stats()).unrouted == seed
+
+
+async def test_a_kill_before_the_ledger_loses_nothing(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "a", clock) as spool:
+        first = await append(spool, 1)
+        with held_up_ledger(monkeypatch):
+            others = [await append(spool, seed) for seed in range(2, 12)]
+            left = await crash_copy(spool, tmp_path / "a", tmp_path / "b")
+    async with opened(left, clock) as spool:
+        found = await spool.take_unrouted(99)
+        assert [i.key for i in found] == [i.key for i in (first, *others)]
+        for seed, instance in enumerate(found, 1):
+            assert await read(spool, instance) == content(seed)
+
+
+async def test_what_the_ledger_owes_is_overtaken_by_nothing(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, clock) as spool:
+        await append(spool, 1)
+        with broken_ledger(monkeypatch):
+            owed = await append(spool, 2)
+            with pytest.raises(StorageError):
+                await spool.sync()
+            assert (await spool.stats()).unrouted == 2  # asked of a ledger that has one of them
+            with pytest.raises(StorageError):
+                await append(spool, 3)  # nobody is promised more
+            with pytest.raises(StorageError):
+                await spool.route([routed(owed, "pacs")], clock.now())
+            with pytest.raises(StorageError):
+                await spool.take_unrouted(9)  # or the cursor would pass it
+        await spool.route([routed(owed, "pacs")], clock.now())
+        (delivery,) = await claim(spool, clock)
+        assert await read(spool, delivery.instance) == content(2)
+        assert await read(spool, await append(spool, 4)) == content(4)
+
+
+async def test_decisions_that_come_one_by_one_are_committed_together(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    commit = Ledger.commit
+
+    def counting(self: Ledger) -> None:
+        commits.append(1)
+        commit(self)
+
+    async with opened(tmp_path, clock) as spool:
+        instances = [await append(spool, seed) for seed in range(40)]
+        await spool.sync()
+        monkeypatch.setattr(Ledger, "commit", counting)
+        async with anyio.create_task_group() as tasks:
+            for instance in instances:
+                tasks.start_soon(spool.route, [routed(instance, "pacs")], clock.now())
+        assert len(commits) < 10
+        assert len(await claim(spool, clock, limit=99)) == 40
