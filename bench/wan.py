@@ -115,7 +115,7 @@ class _Endless:
     async def wait_for_urgent(self, destination: str) -> None:
         await anyio.sleep_forever()
 
-    async def record(self, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, outcomes: Sequence[Outcome], *, promptly: bool = False) -> None:
         await anyio.lowlevel.checkpoint()
         now = time.monotonic()
         delivered = sum(outcome.state is DeliveryState.DELIVERED for outcome in outcomes)

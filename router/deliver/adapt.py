@@ -76,6 +76,11 @@ class Adapt:
         """The peer allows so many outstanding on one association."""
         self._agreed_window = min(window, self._maximum.window)
 
+    @property
+    def most(self) -> int:
+        """How many may be outstanding at all, over all associations that there may ever be."""
+        return self._maximum.associations * self._agreed_window
+
     def conceded(self, associations: int, now: float) -> None:
         """The peer has refused another association than these."""
         self._conceded = associations

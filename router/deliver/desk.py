@@ -35,6 +35,11 @@ class Counter(Protocol):
     @property
     def window(self) -> int: ...
 
+    @property
+    def may_send(self) -> bool: ...
+
+    async def wait_freed(self) -> None: ...
+
     def take(self, desk: Desk) -> Delivery | None: ...
 
     def put_back(self, desk: Desk, delivery: Delivery) -> None: ...
@@ -55,7 +60,7 @@ class Counter(Protocol):
 
 
 class Desk:
-    """One worker of a lane. All but ``wait`` is synchronous and immediate."""
+    """One worker of a lane. All but the waits is synchronous and immediate."""
 
     __slots__ = (
         "_lane",
@@ -98,6 +103,15 @@ class Desk:
     def window(self) -> int:
         """How many may be outstanding on one association now, where the peer allows them."""
         return self._lane.window
+
+    @property
+    def may_send(self) -> bool:
+        """Whether one more would still be within what a crash may make the destination take twice."""
+        return self._lane.may_send
+
+    async def wait_freed(self) -> None:
+        """Return when ``may_send`` may be true again."""
+        await self._lane.wait_freed()
 
     def take(self) -> Delivery | None:
         """The next delivery, or None where there is none for this worker now."""

@@ -5,8 +5,11 @@ destination is felt by another. Three tasks live as long as the lane does: the f
 waits out outages, the recorder writes whatever outcomes have gathered while it wrote the last ones, the watch
 looks for what is stuck. Workers (a desk each, one association or file writer) come and go with the load.
 
-A delivery is held from its claim until it has an outcome. Those held and the outcomes that are not durable
+A delivery is held from its claim until it has an outcome. Those held and the outcomes that are not recorded
 yet are bounded together, which bounds everything in here. What is held when the lane ends is given back.
+
+What is sent and not recorded goes out once more after a crash. That is no more than ``associations`` ×
+``window``: an answered instance counts among the outstanding ones until its outcome is in the ledger.
 """
 
 from __future__ import annotations
@@ -390,11 +393,19 @@ class Lane:
     def put_back(self, desk: Desk, delivery: Delivery) -> None:
         del desk.in_hand[delivery.delivery_id]
         self.load.lost(delivery)
+        self._recorder.free()
         self._backlog.put_back(delivery)
 
     @property
     def window(self) -> int:
         return self.load.window(len(self._desks))
+
+    @property
+    def may_send(self) -> bool:
+        return len(self.load) + len(self._recorder) < self.load.most
+
+    async def wait_freed(self) -> None:
+        await self._recorder.wait_freed()
 
     def answered(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         self._let_go(desk, delivery)

@@ -30,6 +30,11 @@ class Load:
         """What the destination is found to be worth."""
         return self._adapt.setting
 
+    @property
+    def most(self) -> int:
+        """How many may be unanswered at the most, by the settings and what the peer agreed to."""
+        return self._adapt.most
+
     def associations(self) -> int:
         """How many associations may be open now."""
         return self._adapt.associations(self._clock.monotonic())

@@ -189,9 +189,9 @@ class MemberQueue:
             return replace(outcome, state=pending, reason=reason, retry_at=outcome.ended_at)
         return outcome
 
-    async def record(self, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, outcomes: Sequence[Outcome], *, promptly: bool = False) -> None:
         """Record how attempts ended."""
-        await self._queue.record(outcomes)
+        await self._queue.record(outcomes, promptly=promptly)
 
     def recall(self, destination: str) -> None:
         """Have given back what was leased for its lane and not taken; a group's is not its alone."""

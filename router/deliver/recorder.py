@@ -45,6 +45,8 @@ class Recorder:
         self._is_filled = anyio.Event()
         self._is_empty = anyio.Event()
         self._is_empty.set()
+        self._is_freed = anyio.Event()
+        self._waiting = 0
 
     def __len__(self) -> int:
         return self._unrecorded
@@ -74,6 +76,19 @@ class Recorder:
         """Return when everything added so far is durable."""
         await self._is_empty.wait()
 
+    async def wait_freed(self) -> None:
+        """Return when another group is recorded; while somebody waits, none is left for a moment later."""
+        self._waiting += 1
+        try:
+            await self._is_freed.wait()
+        finally:
+            self._waiting -= 1
+
+    def free(self) -> None:
+        """Something that was sent needs no record after all: who waits looks again."""
+        self._is_freed.set()
+        self._is_freed = anyio.Event()
+
     async def flush(self) -> None:
         """One last try to record what has gathered."""
         if self._gathered:
@@ -85,7 +100,7 @@ class Recorder:
         try:
             # Shielded: whether a cancelled write took place would not be known (house style, rule 15).
             with anyio.CancelScope(shield=True):
-                await self._queue.record(group)
+                await self._queue.record(group, promptly=self._waiting > 0)
         except StorageError as error:
             log.error("outcomes not recorded", destination=self._destination, detail=str(error))
             self._gathered[:0] = group
@@ -95,6 +110,7 @@ class Recorder:
         for outcome in group:
             self._count(outcome)
         self._on_recorded()
+        self.free()
         if not self._gathered:
             self._is_empty.set()
         return True

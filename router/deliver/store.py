@@ -200,6 +200,12 @@ class StoreSession:
             ahead = self._ahead
             if ahead is None or not self._has_room(ahead.delivery) or self._wire.is_closed:
                 return
+            if not desk.may_send:
+                if self._outstanding:
+                    return
+                self._scope.deadline = math.inf  # our ledger's time is not the peer's
+                await desk.wait_freed()
+                continue
             self._ahead = desk.spare = None
             await self._send(ahead)
             if self._wire.has_event:

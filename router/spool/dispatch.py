@@ -138,12 +138,17 @@ class Dispatch(Objects):
         await urgency.wait()
         urgency.clear()
 
-    async def record(self, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, outcomes: Sequence[Outcome], *, promptly: bool = False) -> None:
         """Record how attempts ended. Releases instances that are done with.
 
         Committed when this returns: no end of the process undoes it; a power failure may, for a moment.
+        ``promptly``: somebody waits for it, so it is not left for a moment later.
         """
-        if outcomes:
+        if not outcomes:
+            return
+        if promptly:
+            await self._change(lambda ledger: ledger.record(outcomes), durable=False, then=self._gates.wake)
+        else:
             await self._change_soon(lambda ledger: ledger.record(outcomes), then=self._gates.wake)
 
     async def sync(self) -> None:

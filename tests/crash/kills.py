@@ -24,7 +24,6 @@ from time import time
 
 from bench import wire
 from bench.process import temporary_root
-from router.deliver.lane import UNRECORDED_MAX
 from tests.crash.accounts import Account, disagreements, read_ledger
 from tests.peers import ProgramError
 from tests.peers.gateway import Gateway, modality, send_all_to
@@ -37,13 +36,18 @@ ASSOCIATIONS = 3
 UP_S = 1.0  # a run lasts up to so long once the gateway is ready
 HASTE = 0.2  # the share of runs in which it is killed while it starts
 DRAIN_S = 120.0
+LAG_S = 0.1  # a sink may still log what it had received when the gateway was killed; the next is not up yet
 SINKS: Mapping[str, Sequence[str]] = {
     "well": (),
     "refusing": ("--fail", "A700:10%", "--seed", "1"),
     "aborting": ("--abort-after", "40"),
 }
-DELIVER = {"associations": 4, "window": 1, "retry": {"initial": "100ms", "maximum": "500ms"}}
-USUALLY_OUTSTANDING = 16  # at one sink: four unanswered, and what was answered while the ledger took its turn
+OUTSTANDING = 4  # at one sink, unanswered or not recorded: what one kill may repeat
+DELIVER = {
+    "associations": OUTSTANDING,
+    "window": 1,
+    "retry": {"initial": "100ms", "maximum": "500ms"},
+}
 
 
 @dataclass(slots=True)
@@ -74,8 +78,7 @@ class Report:
     def is_good(self) -> bool:
         return (
             not (self.lost or self.damaged or self.refused or self.disagreements)
-            and self.twice_per_kill <= UNRECORDED_MAX  # what a lane may have under way
-            and max(self.duplicates.values()) <= self.kills * USUALLY_OUTSTANDING
+            and self.twice_per_kill <= OUTSTANDING
             and self.acknowledged > 0
         )
 
@@ -223,7 +226,7 @@ def _repeated(lines: Sequence[Line], killed_at: Sequence[float]) -> Counter[int]
         if line.status == "0000":
             before = latest.get(line.sop_instance_uid)
             if before is not None:
-                repeated[bisect(killed_at, before)] += 1
+                repeated[bisect(killed_at, before - LAG_S)] += 1
             latest[line.sop_instance_uid] = line.at
     return repeated
 

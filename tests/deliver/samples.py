@@ -124,6 +124,8 @@ class MemoryQueue:
         self.unreadable: set[int] = set()
         self.reads: list[int] = []
         self.failures = 0  # so many calls of ``record`` fail
+        self.ledger = anyio.Event()  # ``record`` waits for it
+        self.ledger.set()
         self._news = anyio.Event()
         self._urgent = anyio.Event()
 
@@ -181,8 +183,9 @@ class MemoryQueue:
         with anyio.move_on_after(None if until is None else until - self.clock.now()):
             await self._news.wait()
 
-    async def record(self, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, outcomes: Sequence[Outcome], *, promptly: bool = False) -> None:
         await anyio.lowlevel.checkpoint()
+        await self.ledger.wait()
         if self.failures:
             self.failures -= 1
             raise StorageError("the ledger is ill", out_of_resources=False)

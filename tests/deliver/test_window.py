@@ -151,6 +151,24 @@ async def test_a_high_instance_overtakes_ten_thousand_low_ones_within_the_window
     assert peer.keys().index(20_000) - answered <= outstanding + 1
 
 
+@pytest.mark.parametrize(("associations", "window"), [(1, 1), (3, 1), (1, 4), (2, 3)])
+async def test_a_crash_repeats_no_more_than_the_window_of_each_association(
+    associations: int, window: int
+) -> None:
+    """What is answered and not recorded would be sent again: while the ledger hangs, that is all there is."""
+    peer = Peer(window=window)
+    bench = windowed(peer, associations=associations, window=window)
+    bench.put(*map(delivery, range(1, 101)))
+    bench.queue.ledger = anyio.Event()
+    async with bench.running():
+        await anyio.wait_all_tasks_blocked()
+        assert not bench.queue.outcomes
+        assert 1 <= len(peer.received) <= associations * window
+        bench.queue.ledger.set()
+        await bench.queue.all_delivered(range(1, 101))
+    assert sorted(peer.keys()) == list(range(1, 101))
+
+
 async def test_cancelled_at_any_moment_nothing_is_lost() -> None:
     for moment in range(0, 120, 5):
         bench = windowed(Peer(window=16, holds_back=3))
