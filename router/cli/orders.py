@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,13 +16,22 @@ if TYPE_CHECKING:
 
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="Numbers, as in queue ls.")]
 DestinationOption = Annotated[str | None, typer.Option("--destination", "-d", help="Those of this one.")]
-StateOption = Annotated[DeliveryState | None, typer.Option("--state", "-s", help="Those in this state.")]
-ReasonOption = Annotated[Reason | None, typer.Option("--reason", help="Those whose last reason this is.")]
+StateOption = Annotated[
+    DeliveryState | None,
+    typer.Option("--state", "-s", help=f"Those that are {', '.join(DeliveryState)}.", metavar="STATE"),
+]
+ReasonOption = Annotated[
+    Reason | None,
+    typer.Option("--reason", help="Those whose last reason this is, as queue ls shows it.", metavar="REASON"),
+]
 UidOption = Annotated[
     str | None, typer.Option("--sop-instance-uid", "-i", help="Those of this image.", metavar="UID")
 ]
 CallingOption = Annotated[
     str | None, typer.Option("--calling-ae", help="Those of what this AE title sent.", metavar="AE")
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", help="The destination that gets them instead.", metavar="NAME")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All whose state allows it.")]
 ByOption = Annotated[
@@ -49,145 +59,133 @@ class Chosen:
             fail("Say which deliveries: numbers, or a filter such as --destination, or --all.", WRONG_USE)
 
 
-def add_to(group: typer.Typer) -> None:
-    """Register the commands."""
-    group.command("retry")(retry)
-    group.command("hold")(hold)
-    group.command("resume")(resume)
-    group.command("discard")(discard)
-    group.command("redirect")(redirect)
-    group.command("replay")(replay)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verb:
+    """One command: what its help says, and how its report calls what was done."""
+
+    name: str
+    done: str
+    help: str
 
 
-def retry(
-    ids: IdsArgument = None,
-    destination: DestinationOption = None,
-    state: StateOption = None,
-    reason: ReasonOption = None,
-    uid: UidOption = None,
-    calling_ae: CallingOption = None,
-    everything: AllOption = False,
-    by: ByOption = None,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Try dead or deferred deliveries again now; their attempts count anew.
+_VERBS = (
+    _Verb(
+        name="retry",
+        done="due again",
+        help="""Try dead or deferred deliveries again now; their attempts count anew.
 
-    Examples: [bold]dicom-router queue retry 17 18[/bold],
-    [bold]dicom-router queue retry -d pacs -s dead[/bold]
-    """
-    _order("retry", Chosen(ids=ids, destination=destination, state=state, reason=reason, uid=uid,
-                           calling_ae=calling_ae, everything=everything), url, by)  # fmt: skip
+        Examples: [bold]dicom-router queue retry 17 18[/bold],
+        [bold]dicom-router queue retry -d pacs -s dead[/bold]
+        """,
+    ),
+    _Verb(
+        name="hold",
+        done="held",
+        help="""Keep pending deliveries back until they are resumed.
 
+        What a lane has taken is left alone, and said.
 
-def hold(
-    ids: IdsArgument = None,
-    destination: DestinationOption = None,
-    state: StateOption = None,
-    reason: ReasonOption = None,
-    uid: UidOption = None,
-    calling_ae: CallingOption = None,
-    everything: AllOption = False,
-    by: ByOption = None,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Keep pending deliveries back until they are resumed. What a lane has taken is left alone, and said.
+        Example: [bold]dicom-router queue hold --calling-ae CT1[/bold]
+        """,
+    ),
+    _Verb(
+        name="resume",
+        done="due again",
+        help="""Let held deliveries go on, now.
 
-    Example: [bold]dicom-router queue hold --calling-ae CT1[/bold]
-    """
-    _order("hold", Chosen(ids=ids, destination=destination, state=state, reason=reason, uid=uid,
-                          calling_ae=calling_ae, everything=everything), url, by)  # fmt: skip
+        Example: [bold]dicom-router queue resume --destination pacs[/bold]
+        """,
+    ),
+    _Verb(
+        name="discard",
+        done="discarded",
+        help="""Give pending, held or dead deliveries up. The bytes go when no other delivery needs them.
 
-
-def resume(
-    ids: IdsArgument = None,
-    destination: DestinationOption = None,
-    state: StateOption = None,
-    reason: ReasonOption = None,
-    uid: UidOption = None,
-    calling_ae: CallingOption = None,
-    everything: AllOption = False,
-    by: ByOption = None,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Let held deliveries go on, now.
-
-    Example: [bold]dicom-router queue resume --destination pacs[/bold]
-    """
-    _order("resume", Chosen(ids=ids, destination=destination, state=state, reason=reason, uid=uid,
-                            calling_ae=calling_ae, everything=everything), url, by)  # fmt: skip
-
-
-def discard(
-    ids: IdsArgument = None,
-    destination: DestinationOption = None,
-    state: StateOption = None,
-    reason: ReasonOption = None,
-    uid: UidOption = None,
-    calling_ae: CallingOption = None,
-    everything: AllOption = False,
-    by: ByOption = None,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Give pending, held or dead deliveries up. The bytes go when no other delivery needs them.
-
-    Example: [bold]dicom-router queue discard -d pacs -s dead --reason cannot_understand[/bold]
-    """
-    _order("discard", Chosen(ids=ids, destination=destination, state=state, reason=reason, uid=uid,
-                             calling_ae=calling_ae, everything=everything), url, by)  # fmt: skip
-
-
-def redirect(
-    to: Annotated[str, typer.Option("--to", help="The destination that gets them instead.")],
-    ids: IdsArgument = None,
-    destination: DestinationOption = None,
-    state: StateOption = None,
-    reason: ReasonOption = None,
-    uid: UidOption = None,
-    calling_ae: CallingOption = None,
-    everything: AllOption = False,
-    by: ByOption = None,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Give pending, held or dead deliveries to another destination, also those that no rule matched.
+        Example: [bold]dicom-router queue discard -d pacs -s dead --reason cannot_understand[/bold]
+        """,
+    ),
+)
+_REDIRECT = _Verb(
+    name="redirect",
+    done="redirected",
+    help="""Give pending, held or dead deliveries to another destination, also those that no rule matched.
 
     Examples: [bold]dicom-router queue redirect -d pacs --to archive[/bold],
     [bold]dicom-router queue redirect -d "" --to archive[/bold] (what no rule matched)
-    """
-    _order("redirect", Chosen(ids=ids, destination=destination, state=state, reason=reason, uid=uid,
-                              calling_ae=calling_ae, everything=everything), url, by, to)  # fmt: skip
-
-
-def replay(
-    ids: IdsArgument = None,
-    destination: DestinationOption = None,
-    state: StateOption = None,
-    reason: ReasonOption = None,
-    uid: UidOption = None,
-    calling_ae: CallingOption = None,
-    everything: AllOption = False,
-    to: Annotated[str | None, typer.Option("--to", help="Send it there, rather than where it went.")] = None,
-    by: ByOption = None,
-    url: UrlOption = DEFAULT_URL,
-) -> None:
-    """Send again what was delivered, while its bytes are kept ('retention').
+    """,
+)
+_REPLAY = _Verb(
+    name="replay",
+    done="to be sent again",
+    help="""Send again what was delivered, while its bytes are kept ('retention').
 
     Example: [bold]dicom-router queue replay -i 1.2.840.113619.2.5.1762583153.215519.978957063.78[/bold]
-    """
-    _order("replay", Chosen(ids=ids, destination=destination, state=state, reason=reason, uid=uid,
-                            calling_ae=calling_ae, everything=everything), url, by, to)  # fmt: skip
+    """,
+)
 
 
-_DONE = {
-    "retry": "due again",
-    "hold": "held",
-    "resume": "due again",
-    "discard": "discarded",
-    "redirect": "redirected",
-    "replay": "to be sent again",
-}
+def add_to(group: typer.Typer) -> None:
+    """Register the commands."""
+    for verb in _VERBS:
+        _add(group, verb)
+    _add_with_target(group, _REDIRECT, is_needed=True)
+    _add_with_target(group, _REPLAY, is_needed=False)
 
 
-def _order(action: str, chosen: Chosen, url: str, by: str | None, to: str | None = None) -> None:
+def _add(group: typer.Typer, verb: _Verb) -> None:
+    @group.command(verb.name, help=cleandoc(verb.help))
+    def command(
+        ids: IdsArgument = None,
+        destination: DestinationOption = None,
+        state: StateOption = None,
+        reason: ReasonOption = None,
+        uid: UidOption = None,
+        calling_ae: CallingOption = None,
+        everything: AllOption = False,
+        by: ByOption = None,
+        url: UrlOption = DEFAULT_URL,
+    ) -> None:
+        chosen = Chosen(
+            ids=ids,
+            destination=destination,
+            state=state,
+            reason=reason,
+            uid=uid,
+            calling_ae=calling_ae,
+            everything=everything,
+        )
+        _order(verb, chosen, url, by)
+
+
+def _add_with_target(group: typer.Typer, verb: _Verb, *, is_needed: bool) -> None:
+    @group.command(verb.name, help=cleandoc(verb.help))
+    def command(
+        ids: IdsArgument = None,
+        to: ToOption = None,
+        destination: DestinationOption = None,
+        state: StateOption = None,
+        reason: ReasonOption = None,
+        uid: UidOption = None,
+        calling_ae: CallingOption = None,
+        everything: AllOption = False,
+        by: ByOption = None,
+        url: UrlOption = DEFAULT_URL,
+    ) -> None:
+        if is_needed and to is None:
+            fail("Say where to: --to DESTINATION.", WRONG_USE)
+        chosen = Chosen(
+            ids=ids,
+            destination=destination,
+            state=state,
+            reason=reason,
+            uid=uid,
+            calling_ae=calling_ae,
+            everything=everything,
+        )
+        _order(verb, chosen, url, by, to)
+
+
+def _order(verb: _Verb, chosen: Chosen, url: str, by: str | None, to: str | None = None) -> None:
     from router.cli.client import Client
     from router.errors import RouterError
     from router.views import Ordered, OrderRequest
@@ -204,10 +202,10 @@ def _order(action: str, chosen: Chosen, url: str, by: str | None, to: str | None
         to=to,
     )
     try:
-        done = Client(url, by=by).post(Ordered, "queue", action, body=request)
+        done = Client(url, by=by).post(Ordered, "queue", verb.name, body=request)
     except RouterError as error:
         fail(str(error))
-    print_done(done, _DONE[action])
+    print_done(done, verb.done)
 
 
 def print_done(done: Ordered, word: str) -> None:
