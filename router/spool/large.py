@@ -115,6 +115,7 @@ class LargeObject:
             self._write(())
         head = encode_header(
             0,
+            0,
             instance.key,
             instance.place.length_bytes,
             instance.place.data_set_offset,

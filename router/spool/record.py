@@ -4,11 +4,14 @@ A segment is a page, then records, each beginning on a 4,096-byte boundary so th
 a neighbour. All numbers are little endian.
 
     page      magic 8s · version u32 · segment number u32 · generation u64 · XXH3-64 of these
-    record    magic 8s · generation u64 · key u64 · length u64 · data set offset u32 · arrival length u32 ·
-              XXH3-128 of the object 16s
+    record    magic 8s · generation u64 · synced u64 · key u64 · length u64 · data set offset u32 ·
+              arrival length u32 · XXH3-128 of the object 16s
               arrival, as JSON
               XXH3-64 of all the above · key u64 again
               the Part 10 object (``length`` bytes), zeros up to the next boundary
+
+``synced``: whatever lies before this offset of the segment had been synced when the record was written. What
+is damaged there was whole once, and acknowledged; behind it, a write may just not have come to its end.
 
 A record belongs to its segment only if its generation is the page's: recycling a segment raises it, and
 what is left of its earlier life means nothing. The key stands again right before the object, where a reader
@@ -30,8 +33,8 @@ BLOCK = 4096
 MARK_BYTES = 8  # the key right before the object
 _PAGE = struct.Struct("<8sIIQ")
 _PAGE_MAGIC = b"DRSEGMT1"
-_FIXED = struct.Struct("<8sQQQII16s")
-_MAGIC = b"DRRECRD1"
+_FIXED = struct.Struct("<8sQQQQII16s")
+_MAGIC = b"DRRECRD2"
 _CHECK = struct.Struct("<QQ")
 _VERSION = 1
 FIXED_BYTES = _FIXED.size
@@ -47,6 +50,7 @@ class RecordHeader:
     """What stands before an object in a segment."""
 
     generation: int
+    synced_to: int
     key: int
     length_bytes: int
     data_set_offset: int
@@ -71,10 +75,17 @@ def header_bytes(arrival: bytes) -> int:
 
 
 def encode_header(
-    generation: int, key: int, length: int, data_set_offset: int, content_hash: bytes, arrival: bytes
+    generation: int,
+    synced_to: int,
+    key: int,
+    length: int,
+    data_set_offset: int,
+    content_hash: bytes,
+    arrival: bytes,
 ) -> bytes:
     """The bytes before the object; positional because it runs once for each instance."""
-    head = _FIXED.pack(_MAGIC, generation, key, length, data_set_offset, len(arrival), content_hash) + arrival
+    fixed = (_MAGIC, generation, synced_to, key, length, data_set_offset, len(arrival), content_hash)
+    head = _FIXED.pack(*fixed) + arrival
     return head + _CHECK.pack(_hash64(head), key)
 
 
@@ -82,7 +93,7 @@ def arrival_length(fixed: Buffer) -> int | None:
     """How long the arrival behind these first ``FIXED_BYTES`` is; None if no record begins here."""
     if len(fixed) < FIXED_BYTES:
         return None
-    magic, _, _, _, _, length, _ = _FIXED.unpack_from(fixed)
+    magic, _, _, _, _, _, length, _ = _FIXED.unpack_from(fixed)
     return length if magic == _MAGIC and length <= ARRIVAL_CAP else None
 
 
@@ -93,7 +104,7 @@ def decode_header(buffer: Buffer) -> RecordHeader | None:
         return None
     end = FIXED_BYTES + length
     head = bytes(memoryview(buffer)[:end])
-    _, generation, key, size, data_set_offset, _, content_hash = _FIXED.unpack_from(head)
+    _, generation, synced_to, key, size, data_set_offset, _, content_hash = _FIXED.unpack_from(head)
     if _CHECK.unpack_from(buffer, end) != (_hash64(head), key):
         return None
     try:
@@ -102,6 +113,7 @@ def decode_header(buffer: Buffer) -> RecordHeader | None:
         return None
     return RecordHeader(
         generation=generation,
+        synced_to=synced_to,
         key=key,
         length_bytes=size,
         data_set_offset=data_set_offset,

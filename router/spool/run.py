@@ -28,6 +28,7 @@ class Run:
         """Place the record; False if the segment has no room for it."""
         header = encode_header(
             self.segment.generation,
+            self.start,
             item.key,
             item.length,
             item.data_set_offset,

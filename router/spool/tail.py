@@ -1,12 +1,14 @@
-"""The end of the log, after the power failed: records that are synced, and whose rows may not be.
+"""The end of the log, after the process or the power ended: records that are synced, and whose rows are not.
 
-An append is acknowledged when its record is on stable storage; its row in the ledger is committed by then,
-but only synced a moment later, together with others. A record says all that its row does, so what the ledger
-lost is read again from the log. There is one segment to look at: the first commit for a segment names it in
-the ledger and waits for the disk, and with it everything before, so that rows can only be missing for records
-in the segment named last, behind the newest row. (The newest row is never pruned.)
+An append is acknowledged when its record is on stable storage; its row in the ledger is committed and synced
+a moment later, together with others. A record says all that its row does, so what the ledger lacks is read
+again from the log. There is one segment to look at: the first commit for a segment names it in the ledger and
+waits for the disk, and with it everything before, so that rows can only be missing for records in the segment
+named last, behind the newest row. (The newest row is never pruned.)
 
-A record whose row is missing may never have been acknowledged: then its sender sends it again.
+A record whose row is missing may never have been acknowledged: then its sender sends it again. One that is
+damaged was acknowledged if a later one says that it had been synced: it gets its row like the others, and the
+damage is found, and shown, when it is to be delivered. Else its write did not come to an end.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ from router.spool.scan import Found, records
 
 def missing_rows(number: int, path: Path, newest_key: int) -> Iterator[NewRow]:
     """Rows for the whole records of segment ``number`` behind ``newest_key``. May raise ``OSError``."""
-    for found in records(number, path):
-        if found.header.key > newest_key and _is_whole(path, found):
+    tail = list(records(number, path))
+    synced_to = max((found.header.synced_to for found in tail), default=0)
+    for found in tail:
+        if found.header.key > newest_key and (found.offset < synced_to or _is_whole(path, found)):
             place = found.instance.place
             yield (
                 found.header.key,

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 IN_FLIGHT_BYTES = 8 * 1024 * 1024
@@ -102,7 +102,8 @@ class _End(asyncio.Protocol):
         """Nothing more comes."""
         if self.transport is not None and self.transport.can_write_eof():
             self._is_ended = True
-            self.transport.write_eof()
+            with suppress(OSError):  # the other side has reset it meanwhile
+                self.transport.write_eof()
 
     def close(self) -> None:
         if self.transport is not None:

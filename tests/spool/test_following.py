@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from router.clock import ManualClock
-from router.errors import StorageError
+from router.errors import CorruptRecord, StorageError
 from router.spool.ledger import Ledger
 from tests.spool.samples import append, claim, content, crash_copy, opened, read, routed
 
@@ -80,6 +80,26 @@ async def test_a_kill_before_the_ledger_loses_nothing(
         assert [i.key for i in found] == [i.key for i in (first, *others)]
         for seed, instance in enumerate(found, 1):
             assert await read(spool, instance) == content(seed)
+
+
+async def test_damage_at_the_end_of_the_log_is_shown_unless_the_write_may_not_have_ended(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "a", clock) as spool:
+        stored = [await append(spool, 1)]
+        with held_up_ledger(monkeypatch):
+            stored += [await append(spool, seed) for seed in range(2, 6)]
+            left = await crash_copy(spool, tmp_path / "a", tmp_path / "b")
+    for hurt in (stored[2], stored[-1]):
+        with (left / "segments" / f"{hurt.place.segment:08d}.seg").open("r+b") as file:
+            file.seek(hurt.place.offset + 50)
+            file.write(b"!")
+    async with opened(left, clock) as spool:
+        found = await spool.take_unrouted(99)
+        assert [i.key for i in found] == [i.key for i in stored[:-1]]
+        with pytest.raises(CorruptRecord):
+            await read(spool, found[2])
+        assert [i.key for i in await spool.corrupt()] == [stored[2].key]
 
 
 async def test_what_the_ledger_owes_is_overtaken_by_nothing(

@@ -16,12 +16,13 @@ from router.spool.record import (
 from tests.spool.samples import arrival
 
 ARRIVAL = arrival("1.2.3")
-HEADER = encode_header(7, 99 << 20, 4000, 300, b"h" * 16, encode_arrival(ARRIVAL))
+HEADER = encode_header(7, 12345, 99 << 20, 4000, 300, b"h" * 16, encode_arrival(ARRIVAL))
 
 
 def test_header_round_trip() -> None:
     header = decode_header(HEADER + b"the object")
     assert header is not None
+    assert header.synced_to == 12345
     assert (header.generation, header.key, header.length_bytes, header.data_set_offset) == (
         7,
         99 << 20,

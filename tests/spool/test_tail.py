@@ -50,9 +50,9 @@ async def test_a_new_segment_is_known_before_anything_in_it_is_acknowledged(
         assert [i.key for i in await spool.take_unrouted(99)] == [i.key for i in instances]
 
 
-async def test_a_torn_record_is_not_an_instance(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_write_that_did_not_end_is_no_instance(tmp_path: Path, clock: ManualClock) -> None:
     async with opened(tmp_path, clock) as spool:
-        first, torn, whole = [await append(spool, seed) for seed in (1, 2, 3)]
+        first, whole, torn = [await append(spool, seed) for seed in (1, 2, 3)]
     lose_rows(tmp_path, first.key)
     with (tmp_path / "segments" / f"{torn.place.segment:08d}.seg").open("r+b") as file:
         file.seek(torn.place.offset + 100)
