@@ -98,6 +98,8 @@ class Commits:
 
     def owe(self, appends: Sequence[Append]) -> None:
         """Their senders are being told: the next ``commit`` names them, or one after it."""
+        for append in appends:
+            append.parts = ()  # written, and as large as it came in: not to be kept for the row's sake
         self._unnamed += appends
 
     def commit(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
