@@ -33,6 +33,7 @@ from tests.peers.sink import Line, Sink
 
 SIZES = (4_000, 40_000, 40_000, 150_000, 600_000)  # the last is over ``large_object_bytes`` below
 ASSOCIATIONS = 3
+PACE_S = 0.005  # between two instances on one of them: the sinks that fail have to keep up over 1,000 runs
 UP_S = 1.0  # a run lasts up to so long once the gateway is ready
 HASTE = 0.2  # the share of runs in which it is killed while it starts
 DRAIN_S = 120.0
@@ -40,7 +41,7 @@ LAG_S = 0.1  # a sink may still log what it had received when the gateway was ki
 SINKS: Mapping[str, Sequence[str]] = {
     "well": (),
     "refusing": ("--fail", "A700:10%", "--seed", "1"),
-    "aborting": ("--abort-after", "40"),
+    "aborting": ("--abort-after", "100"),
 }
 OUTSTANDING = 4  # at one sink, unanswered or not recorded: what one kill may repeat
 DELIVER = {
@@ -72,12 +73,13 @@ class Report:
     lost: list[str]
     damaged: list[str]
     disagreements: list[str]
+    stuck: list[str]  # what the gateway never got done with
     refused: Counter[int]
 
     @property
     def is_good(self) -> bool:
         return (
-            not (self.lost or self.damaged or self.refused or self.disagreements)
+            not (self.lost or self.damaged or self.refused or self.disagreements or self.stuck)
             and self.twice_per_kill <= OUTSTANDING
             and self.acknowledged > 0
         )
@@ -87,6 +89,7 @@ class Report:
             f"{self.kills} kills in {self.runs} runs, {self.acknowledged} acknowledged, arrived: "
             f"{self.arrived}, more than once: {self.duplicates}, at most {self.twice_per_kill} for one kill; "
             f"{len(self.lost)} lost, {len(self.damaged)} damaged, {len(self.disagreements)} disagreements, "
+            f"{len(self.stuck)} stuck, "
             f"refused: {dict(self.refused)}"
         )
 
@@ -117,6 +120,7 @@ class Modalities:
                 with Association(self._port, [CT]) as association:
                     while not self._ended.is_set():
                         self._store(association, self._make())
+                        self._ended.wait(PACE_S)
             except (OSError, wire.PeerError):
                 self._ended.wait(0.02)  # it was killed: try again until it is back
 
@@ -167,9 +171,19 @@ def kill_repeatedly(directory: Path, runs: int, seed: int = 1) -> Report:
         finally:
             modalities.stop()
         _wait(sinks, modalities.sent.acknowledged)
-        gateway.wait_quiet(DRAIN_S)
+        stuck = _stuck(gateway)
         gateway.stop()
-        return _judge(sinks, modalities.sent, read_ledger(gateway.data_dir), killed_at, runs)
+        return _judge(sinks, modalities.sent, read_ledger(gateway.data_dir), killed_at, runs, stuck)
+
+
+def _stuck(gateway: Gateway) -> list[str]:
+    """What is left when the queue should be empty."""
+    try:
+        gateway.wait_quiet(DRAIN_S)
+    except ProgramError:
+        left = [row for state in ("pending", "active") for row in gateway.deliveries(state)]
+        return [gateway.get("/api/v1/status"), *map(str, left)]
+    return []
 
 
 def _wait(sinks: Mapping[str, Sink], uids: set[str]) -> None:
@@ -186,6 +200,7 @@ def _judge(
     ledger: Mapping[tuple[str, str], Account],
     killed_at: Sequence[float],
     runs: int,
+    stuck: list[str],
 ) -> Report:
     arrived: dict[str, Counter[str]] = {}
     lost: list[str] = []
@@ -214,6 +229,7 @@ def _judge(
         lost=lost,
         damaged=damaged,
         disagreements=told,
+        stuck=stuck,
         refused=sent.refused,
     )
 
@@ -240,7 +256,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kills-", dir=temporary_root()) as directory:
         report = kill_repeatedly(Path(directory), arguments.runs, arguments.seed)
     print(report)
-    for name, found in (("lost", report.lost), ("damaged", report.damaged), ("", report.disagreements)):
+    for name, found in (
+        ("lost", report.lost),
+        ("damaged", report.damaged),
+        ("", report.disagreements),
+        ("stuck", report.stuck),
+    ):
         for text in found[:20]:
             print(name, text)
     return 0 if report.is_good else 1
