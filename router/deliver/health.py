@@ -16,6 +16,7 @@ from random import Random
 FIRST_PAUSE_S = 1.0
 SLOW_PAUSE_S = 60.0  # rejected-permanent: somebody has to change a configuration, seconds do not matter
 STRAIN = 16  # so many answers in a row that all say "not now" are the destination's state, not the instances'
+WORTH_REOPENING = 8  # answers since the last break: then another association is opened at once
 TOLERANCE = 3  # so many associations in a row may break over suspect instances before it is the destination
 BREATH_S = 0.1  # between a probe that told nothing and the next
 RISE_STEP_S = 0.25
@@ -29,6 +30,7 @@ class Health:
     """The breaker of one destination."""
 
     __slots__ = (
+        "_answers",
         "_breaks",
         "_is_probing",
         "_maximum_s",
@@ -46,6 +48,7 @@ class Health:
         self._is_probing = False
         self._refusals = 0
         self._breaks = 0
+        self._answers = 0  # since an association broke the last time
         self._rises_from: float | None = None  # since when it is up again, while the start is slow
         self._started = 0  # since then
 
@@ -109,6 +112,7 @@ class Health:
     def answered(self, now: float) -> bool:
         """An instance was answered, whatever the status. True: this brought the destination up again."""
         self._refusals = 0
+        self._answers += 1
         return self._up(now)
 
     def refused(self, *, now: float, rng: Random) -> bool:
@@ -119,11 +123,17 @@ class Health:
         return self._up(now)
 
     def broke(self, *, now: float, rng: Random, is_suspect: bool) -> bool:
-        """An association broke over an instance; a suspect one has done so before. True: now it is down."""
+        """An association broke over an instance; a suspect one has done so before. True: now it is down.
+
+        Peers end associations after so many instances, or over one that they do not like. Where some were
+        answered until then that is no outage: another association is opened at once, and if it breaks soon,
+        then it is one.
+        """
         if not self.is_up and not self._is_probing:
             return False
         self._breaks += 1
-        if is_suspect and self._breaks <= TOLERANCE:
+        is_well, self._answers = self._answers >= WORTH_REOPENING, 0
+        if is_well or (is_suspect and self._breaks <= TOLERANCE):
             self.end_probe(now)
             return False
         return self.failed(now=now, rng=rng)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from router.deliver.health import BREATH_S, SLOW_PAUSE_S, STRAIN, TOLERANCE, Health
+from router.deliver.health import BREATH_S, SLOW_PAUSE_S, STRAIN, TOLERANCE, WORTH_REOPENING, Health
 
 RNG = Random(3)
 
@@ -121,6 +121,26 @@ def test_an_answer_between_suspects_starts_the_count_anew() -> None:
 
 def test_a_break_that_nobody_is_suspected_of_takes_it_down() -> None:
     assert Health(600.0).broke(now=0.0, rng=RNG, is_suspect=False)
+
+
+def test_a_peer_that_ends_associations_after_some_instances_is_not_down() -> None:
+    health = Health(600.0)
+    for _ in range(5):
+        for _ in range(WORTH_REOPENING):
+            health.answered(0.0)
+        assert not health.broke(now=0.0, rng=RNG, is_suspect=False)
+        assert health.is_up
+        assert not health.is_rising
+
+
+def test_but_one_that_ends_the_next_one_soon_is() -> None:
+    health = Health(600.0)
+    for _ in range(WORTH_REOPENING):
+        health.answered(0.0)
+    health.broke(now=0.0, rng=RNG, is_suspect=False)
+    for _ in range(WORTH_REOPENING - 1):
+        health.answered(0.0)
+    assert health.broke(now=0.0, rng=RNG, is_suspect=False)
 
 
 def test_out_of_resources_now_and_then_is_the_instances_affair() -> None:
