@@ -16,6 +16,7 @@ from router import __version__
 from router.admin_actions import Actions, ActionStore, Switches
 from router.clock import Clock
 from router.config.settings import Group, Settings
+from router.deliver.learned import LearnedContext
 from router.dicom.header import Header, scan
 from router.dicom.part10 import FileMeta, read_file_meta
 from router.dicom.tagpath import TagPath
@@ -28,6 +29,7 @@ from router.spool import SpoolStats, inspect
 from router.spool.orders import Paused
 from router.views import (
     AuditPage,
+    ContextView,
     DeliveryView,
     DestinationStatus,
     DrainView,
@@ -86,6 +88,7 @@ class Admin:
         destinations_up: Callable[[], Mapping[str, bool]],
         dicom_ports: Callable[[], Sequence[int]],
         switches: Switches,
+        learned: Callable[[str], Sequence[LearnedContext]] = lambda destination: (),
     ) -> None:
         self.actions = Actions(spool=spool, settings=settings, clock=clock, switches=switches)
         self._outlook = Outlook(settings)
@@ -95,6 +98,7 @@ class Admin:
         self._phase = phase
         self._destinations_up = destinations_up
         self._dicom_ports = dicom_ports
+        self._learned = learned
         self._started_at = clock.now()
         self._started_monotonic = clock.monotonic()
 
@@ -210,6 +214,20 @@ class Admin:
                 self._outlook.opens_at(name, now),
             )
             for name in names
+        )
+
+    def contexts(self, destination: str) -> tuple[ContextView, ...]:
+        """What a destination has accepted and refused lately: accepted ones first, the latest first."""
+        if destination not in self._settings.destination_names:
+            raise UnknownItem(f"there is no destination {destination!r}")
+        return tuple(
+            ContextView(
+                sop_class_uid=one.sop_class_uid,
+                transfer_syntax_uid=one.transfer_syntax_uid,
+                is_accepted=one.accepted,
+                expires_in_s=one.expires_in_s,
+            )
+            for one in self._learned(destination)
         )
 
 

@@ -138,6 +138,7 @@ class Gateway:
             destinations_up=telemetry.destinations_up,
             dicom_ports=lambda: self._ports.dicom,
             switches=_switches(lanes, listeners, telemetry),
+            learned=lanes.learned,
         )
         for name in settings.destination_names:
             telemetry.destination_paused(name, False)

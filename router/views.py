@@ -205,6 +205,16 @@ class DestinationStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextView:
+    """What a destination said to a presentation context when one was proposed to it."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    is_accepted: bool
+    expires_in_s: float | None  # until a refused one is proposed again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolView:
     """The store on disk."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from router.admin_actions import Switches
+from router.deliver.learned import LearnedContext
 from router.errors import CorruptRecord, RouterError, UnknownItem
 from router.model import (
     Arrival,
@@ -92,6 +93,20 @@ DECISION = Decision(
     hold=False,
     trace=(RuleTrace(rule="ct", matched=True, because="Modality is CT"),),
 )
+
+
+CT, J2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.4.90"
+
+
+def learned(destination: str) -> tuple[LearnedContext, ...]:
+    """What ``pacs`` is known to take."""
+    if destination != "pacs":
+        return ()
+    explicit = "1.2.840.10008.1.2.1"
+    return (
+        LearnedContext(sop_class_uid=CT, transfer_syntax_uid=explicit, accepted=True, expires_in_s=None),
+        LearnedContext(sop_class_uid=CT, transfer_syntax_uid=J2K, accepted=False, expires_in_s=840.0),
+    )
 
 
 @dataclass

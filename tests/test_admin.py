@@ -10,7 +10,7 @@ from router.config.settings import FolderDestination, Modality, Settings
 from router.errors import UnknownItem
 from router.model import DeliveryState, QueueDepth
 from router.views import Phase
-from tests.fake_store import DECISION, KEY, FakeStore, FakeSwitches, record, trace
+from tests.fake_store import DECISION, J2K, KEY, FakeStore, FakeSwitches, learned, record, trace
 
 SETTINGS = Settings(
     modalities={"pacs": Modality(ae_title="PACS", host="10.1.0.5", port=104)},
@@ -38,6 +38,7 @@ class Gateway:
             destinations_up=lambda: self.up,
             dicom_ports=lambda: (11112,),
             switches=self.switches.switches,
+            learned=learned,
         )
 
 
@@ -133,3 +134,12 @@ async def test_uptime_does_not_jump_with_the_wall_clock(gateway: Gateway) -> Non
     gateway.clock.advance(5)
     gateway.clock.jump(-3600)
     assert (await gateway.admin.status()).uptime_s == 5
+
+
+def test_what_a_destination_takes_is_told(gateway: Gateway) -> None:
+    accepted, refused = gateway.admin.contexts("pacs")
+    assert (accepted.is_accepted, accepted.expires_in_s) == (True, None)
+    assert (refused.is_accepted, refused.transfer_syntax_uid, refused.expires_in_s) == (False, J2K, 840.0)
+    assert gateway.admin.contexts("archive") == ()
+    with pytest.raises(UnknownItem, match="no destination 'nowhere'"):
+        gateway.admin.contexts("nowhere")

@@ -21,6 +21,7 @@ from router.spool.orders import ALLOWED, Action, Operator
 from router.views import (
     USER_HEADER,
     AuditPage,
+    ContextView,
     CorruptRequest,
     DestinationStatus,
     Ordered,
@@ -67,6 +68,14 @@ def _add_destinations(api: FastAPI, admin: Admin, prefix: str) -> None:
     )
     async def destinations() -> Response:
         return _json(await admin.destinations())
+
+    @api.get(
+        f"{prefix}/destinations/{{name}}/contexts",
+        response_model=tuple[ContextView, ...],
+        summary="Which presentation contexts it has accepted and refused lately",
+    )
+    async def contexts(name: _Name) -> Response:
+        return _json(admin.contexts(name))
 
     @api.post(
         f"{prefix}/destinations/{{name}}/pause", response_model=Ordered, summary="Send it nothing, for now"

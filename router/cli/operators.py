@@ -18,6 +18,7 @@ from router.cli.common import (
     print_json,
     size,
     table,
+    uid_name,
     when,
 )
 from router.cli.orders import ByOption, print_done
@@ -34,6 +35,7 @@ def add_to(command: typer.Typer) -> None:
     """Register the commands and groups."""
     destinations = typer.Typer(help="Where instances go: look, pause, resume.", no_args_is_help=True)
     destinations.command("ls")(ls)
+    destinations.command("contexts")(contexts)
     destinations.command("pause")(pause)
     destinations.command("resume")(resume)
     command.add_typer(destinations, name="destination")
@@ -76,6 +78,32 @@ def _state(item: DestinationStatus) -> str:
     if item.is_up is None:
         return "not tried yet"
     return "[green]up[/green]" if item.is_up else "[red]down[/red]"
+
+
+def contexts(name: NameArgument, url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
+    """Show which SOP classes and transfer syntaxes a destination has accepted and refused lately.
+
+    What was refused is not proposed again until its time is over, or the gateway is restarted.
+
+    Example: [bold]dicom-router destination contexts pacs[/bold]
+    """
+    from router.cli.client import Client
+    from router.errors import RouterError
+    from router.views import ContextView
+
+    try:
+        found = Client(url).get(tuple[ContextView, ...], "destinations", name, "contexts")
+    except RouterError as error:
+        fail(str(error))
+    if as_json:
+        print_json(found)
+        return
+    listing = table("SOP class", "transfer syntax", "answer", "proposed again")
+    for item in found:
+        again = f"in {item.expires_in_s:.0f} s" if item.expires_in_s is not None else ""
+        said = "[green]accepted[/green]" if item.is_accepted else "[red]refused[/red]"
+        listing.add_row(uid_name(item.sop_class_uid), uid_name(item.transfer_syntax_uid), said, again)
+    out.print(listing)
 
 
 def pause(name: NameArgument, by: ByOption = None, url: UrlOption = DEFAULT_URL) -> None:

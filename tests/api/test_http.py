@@ -19,7 +19,7 @@ from router.model import DeliveryState, QueueDepth
 from router.telemetry import Telemetry
 from router.views import Phase
 from tests.api.asgi import ask
-from tests.fake_store import DECISION, KEY, FakeStore, FakeSwitches, record, trace
+from tests.fake_store import DECISION, KEY, FakeStore, FakeSwitches, learned, record, trace
 
 
 class Served:
@@ -39,6 +39,7 @@ class Served:
             destinations_up=self.telemetry.destinations_up,
             dicom_ports=lambda: (11112,),
             switches=self.switches.switches,
+            learned=learned,
         )
         self.app = HttpApp(admin=admin, telemetry=self.telemetry, clock=self.clock)
 
@@ -140,7 +141,7 @@ async def test_every_answer_is_described(served: Served) -> None:
     description = (await ask(served.app, "GET", "/api/v1/openapi.json")).json
     paths = {path.removeprefix("/api/v1/"): set(kinds) for path, kinds in description["paths"].items()}
     asked = {"queue", "queue/{delivery_id}", "trace/{sop_instance_uid}", "status", "audit", "destinations"}
-    asked |= {"instances/corrupt", "instances/{key}/file"}
+    asked |= {"instances/corrupt", "instances/{key}/file", "destinations/{name}/contexts"}
     ordered = {f"queue/{action}" for action in ("hold", "resume", "retry", "discard", "redirect", "replay")}
     ordered |= {"destinations/{name}/pause", "destinations/{name}/resume", "drain", "undrain"}
     ordered |= {"instances/corrupt/discard"}
@@ -169,3 +170,13 @@ async def test_the_server_answers_on_a_port_of_the_systems_choice_and_stops(serv
 def test_a_taken_port_is_an_error_of_the_system_and_nothing_else() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         HttpServer(Served().app).bind("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_what_a_destination_takes(served: Served) -> None:
+    answer = await ask(served.app, "GET", "/api/v1/destinations/pacs/contexts")
+    assert answer.status == 200
+    assert [(row["is_accepted"], row["expires_in_s"]) for row in answer.json] == [
+        (True, None),
+        (False, 840.0),
+    ]
+    assert (await ask(served.app, "GET", "/api/v1/destinations/nowhere/contexts")).status == 404

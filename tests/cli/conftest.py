@@ -21,7 +21,7 @@ from router.config.settings import Modality, Settings
 from router.sink import SinkOptions, run_sink
 from router.telemetry import Telemetry
 from router.views import Phase
-from tests.fake_store import FakeStore, FakeSwitches
+from tests.fake_store import FakeStore, FakeSwitches, learned
 
 Run = Callable[..., Result]
 
@@ -66,6 +66,7 @@ def remote(portal: BlockingPortal) -> Iterator[Remote]:
         destinations_up=telemetry.destinations_up,
         dicom_ports=lambda: (11112,),
         switches=switches.switches,
+        learned=learned,
     )
     app = portal.call(lambda: HttpApp(admin=admin, telemetry=telemetry, clock=clock))
     server = HttpServer(app)

@@ -170,3 +170,14 @@ def test_an_export_says_what_of(run: Run, remote: Remote, tmp_path: Path) -> Non
     result = run("queue", "export", tmp_path, "--all", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "no gateway answers" in result.stderr
+
+
+def test_what_a_destination_takes(run: Run, remote: Remote) -> None:
+    shown = run("destination", "contexts", "pacs", "--url", remote.url)
+    assert shown.exit_code == 0, shown.output
+    assert "CT Image Storage" in shown.stdout
+    assert "refused" in shown.stdout
+    assert "in 840 s" in shown.stdout
+    unknown = run("destination", "contexts", "nowhere", "--url", remote.url)
+    assert unknown.exit_code != 0
+    assert "no destination 'nowhere'" in unknown.stderr
