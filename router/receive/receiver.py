@@ -1,8 +1,9 @@
 """One association as acceptor: admit it, answer C-ECHO, and make C-STORE durable before it is answered.
 
 This is the one place where success is said. The order for each instance is: the last byte has arrived, the
-spool has synced bytes and ledger, the response goes out. Whatever fails before that is answered with a
-failure status, or with nothing where the association is gone; then nothing of the instance is left behind.
+spool has synced its record (which says all that the ledger will), the response goes out. Whatever fails
+before that is answered with a failure status, or with nothing where the association is gone; then nothing of
+the instance is left behind.
 """
 
 from __future__ import annotations
