@@ -85,3 +85,15 @@ class UnknownItem(RouterError):
 
 class NotAllowed(RouterError):
     """An operator's request that the item's state does not allow."""
+
+
+class CannotTranscode(RouterError):
+    """This instance cannot have that form, and why: another form may do, the same one never will."""
+
+
+class BrokenCodec(CannotTranscode):
+    """A codec's result is not what it should be: the proof failed. Nothing of it may be used."""
+
+
+class TranscodeFailed(RouterError):
+    """A worker process died, took too long or could not be had. The same form may do another time."""

@@ -139,11 +139,13 @@ class Balance:
         ``study`` is the StudyInstanceUID, or where there is none the SOP Instance UID.
         """
         destinations: dict[str, None] = {}
+        queue_of: dict[str, str] = {}
         trace: list[RuleTrace] = []
         for name in decision.destinations:
             if name in self._groups:
                 home, because = self._home(name, study)
-                destinations[f"{name}{SEPARATOR}{home}"] = None
+                queue_of[name] = f"{name}{SEPARATOR}{home}"
+                destinations[queue_of[name]] = None
                 trace.append(RuleTrace(rule=f"{GROUP} {name}", matched=True, because=because))
             else:
                 destinations[name] = None
@@ -157,6 +159,7 @@ class Balance:
             priority=decision.priority,
             hold=decision.hold,
             trace=(*decision.trace, *trace),
+            forms=tuple((queue_of.get(name, name), form) for name, form in decision.forms),
         )
 
     def _home(self, group: str, study: str) -> tuple[str, str]:

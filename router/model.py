@@ -53,6 +53,7 @@ class Reason(StrEnum):
     NOT_AUTHORISED = "not_authorised"  # 0124
     INVALID_INSTANCE = "invalid_instance"  # 0117, 0106 and the like
     NO_CONTEXT = "no_context"  # no presentation context accepted for it
+    TRANSCODE = "transcode"  # it could not be brought into a form that the destination takes
     REJECTED_TRANSIENT = "rejected_transient"
     REJECTED_PERMANENT = "rejected_permanent"
     CONNECT_FAILED = "connect_failed"
@@ -129,6 +130,43 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A transfer syntax to send in, and for a lossy one how much may be lost: exactly one of the others."""
+
+    transfer_syntax_uid: str
+    quality: int | None = None  # 1 to 100, as libjpeg counts
+    ratio: float | None = None  # of uncompressed to compressed, as JPEG 2000 aims at
+    max_error: int | None = None  # of each sample, as JPEG-LS keeps to
+
+    @property
+    def is_lossy(self) -> bool:
+        return self.quality is not None or self.ratio is not None or self.max_error is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked of one delivery's form, beside what its destination takes and prefers."""
+
+    form: Form | None = None  # by the rule that sends it
+    avoid: tuple[str, ...] = ()  # transfer syntaxes in which the destination could not make sense of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcoding:
+    """How an instance was brought into another form, and the proof of it."""
+
+    source_uid: str  # transfer syntaxes
+    target_uid: str
+    codecs: str  # who decoded and who encoded, with versions; empty where no pixels were touched
+    frames: int  # 0: it has no pixel data
+    frames_hash: str  # XXH3-128 of the decoded frames of the source
+    is_lossless: bool  # those of the result have the same
+    max_error: float | None = None  # where it is not: the largest difference of any sample
+    sop_instance_uid: str = ""  # the new one of a lossy result (PS3.3 C.7.6.1.1.5)
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleTrace:
     """What one rule said of one instance: the sentence for the operator comes from the deciding code."""
 
@@ -145,6 +183,11 @@ class Decision:
     priority: Priority
     hold: bool  # unmatched: hold: no destination, kept visible
     trace: tuple[RuleTrace, ...]
+    forms: tuple[tuple[str, Form], ...] = ()  # by destination, where a rule says in which to send
+
+    def wish_for(self, destination: str) -> Wish | None:
+        """What the rules ask of the form in which it is sent there."""
+        return next((Wish(form=form) for name, form in self.forms if name == destination), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +209,7 @@ class Delivery:
     created_at: float
     priority: Priority
     instance: Instance
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +229,8 @@ class Outcome:
     retry_at: float | None = None  # set where ``state`` is PENDING
     counts: bool = True  # False: not this instance's fault, and no attempt of its budget
     carried_by: str = ""  # the member of the group that ``destination`` is; empty: ``destination`` itself
+    wish: Wish | None = None  # from now on, where it changes
+    transcoding: Transcoding | None = None  # how it came into the form in which it was sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +245,7 @@ class Attempt:
     comment: str
     transfer_syntax_uid: str
     carried_by: str = ""  # which member of a group made it
+    transcoding: Transcoding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from router.groups import (
     may_take,
     queues_of,
 )
-from router.model import Decision, Priority
+from router.model import Decision, Form, Priority
 
 SAFE = Group(first_of=("pacs", "archive", "files"))
 BOTH = Group(one_of=("pacs1", "pacs2", "pacs3"))
@@ -122,6 +123,14 @@ def test_a_decision_names_queues_and_says_why() -> None:
     assert not balance.wrote("safe")
     plain = decision("x")
     assert balance.resolve(plain, "1.2.1") is plain
+
+
+def test_the_form_that_a_rule_asks_for_goes_along_to_the_queue() -> None:
+    form = Form(transfer_syntax_uid="1.2.840.10008.1.2.5")
+    asked = replace(decision("both", "x"), forms=(("both", form),))
+    resolved = Balance(GROUPS).resolve(asked, "1.2.1")
+    assert resolved.forms == ((resolved.destinations[0], form),)
+    assert resolved.wish_for("x") is None
 
 
 def test_a_study_keeps_its_home_whatever_becomes_of_loads_and_health() -> None:

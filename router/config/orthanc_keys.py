@@ -27,7 +27,6 @@ _ALLOWED = {
 # What can only be honoured where it asks for what the gateway does anyway: these values, or it is refused.
 _HARMLESS: dict[str, tuple[object, ...]] = {
     "AllowFindWorklist": (True, False),  # no worklists are offered
-    "AllowTranscoding": (True, False),  # it permits, and does not demand
     "UseDicomTls": (False,),
     "RetrieveMethod": ("SystemDefault",),
 }
@@ -35,7 +34,9 @@ _MANUFACTURERS = frozenset(
     "Generic GenericNoWildcardInDates GenericNoUniversalWildcard Vitrea GE SiemensSyngoCT AgfaImpax SyngoVia "
     "EFilm2 MedInria ClearCanvas Dcm4Chee".split()
 )
-KEYS = (*_RENAMED, *_ALLOWED, *_HARMLESS, "Manufacturer", "LocalAet", "Timeout")
+KEYS = (
+    *_RENAMED, *_ALLOWED, *_HARMLESS, "AllowTranscoding", "Manufacturer", "LocalAet", "Timeout"
+)  # fmt: skip
 
 
 def in_our_keys(entry: Node, problems: Problems) -> Node:
@@ -51,7 +52,7 @@ def in_our_keys(entry: Node, problems: Problems) -> Node:
     if not isinstance(entry, Block) or not set(KEYS).intersection(entry.keys):
         return entry
     forbidden: set[Operation] = set()
-    entries = list(_entries(entry, forbidden, problems))
+    entries = _one_deliver(list(_entries(entry, forbidden, problems)))
     if forbidden:
         entries = [*_without(entries, forbidden, entry.mark)]
     return Block(mark=entry.mark, entries=tuple(entries))
@@ -81,11 +82,32 @@ def _entries(entry: Block, forbidden: set[Operation], problems: Problems) -> Ite
         elif key.text == "LocalAet":
             if given != "":  # empty: the default
                 yield _name("local_ae_title", key.mark), value
+        elif key.text == "AllowTranscoding":
+            yield (
+                _name("deliver", key.mark),
+                Block(mark=key.mark, entries=((_name("transcode", key.mark), value),)),
+            )
         elif key.text == "Timeout":
             if given != 0:  # 0: the default
                 yield _name("deliver", key.mark), _timeouts(value, key.mark)
         else:
             yield key, value
+
+
+def _one_deliver(entries: list[tuple[Scalar, Node]]) -> list[tuple[Scalar, Node]]:
+    """What several of Orthanc's keys, and perhaps our own, say about deliveries, as one mapping."""
+    inner: list[tuple[Scalar, Node]] = []
+    others: list[tuple[Scalar, Node]] = []
+    first: Scalar | None = None
+    for key, value in entries:
+        if key.text == "deliver" and isinstance(value, Block):
+            first = first or key
+            inner.extend(value.entries)
+        else:
+            others.append((key, value))
+    if first is not None:
+        others.append((first, Block(mark=first.mark, entries=tuple(inner))))
+    return others
 
 
 def _timeouts(seconds: Node, mark: Mark) -> Block:

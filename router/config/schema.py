@@ -14,10 +14,8 @@ _LATER: dict[type, frozenset[str]] = {
     Listener: frozenset({"tls"}),
     Modality: frozenset({"tls", "transcode", "dicomweb"}),
     FolderDestination: frozenset({"dicomweb", "auth", "tls", "headers"}),
-    Deliver: frozenset({"transcode", "storage_commitment"}),
-    Settings: frozenset(
-        {"tls", "dicomweb", "index", "query", "tokens", "transcode", "deidentify", "cluster"}
-    ),
+    Deliver: frozenset({"storage_commitment"}),
+    Settings: frozenset({"tls", "dicomweb", "index", "query", "tokens", "deidentify", "cluster"}),
 }
 
 

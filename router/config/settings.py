@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from router.config.forms import Preferences
 from router.config.hours import EVERY_DAY, Between, Days, TimeZone
 from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Rate, Size, parse_rate
 
@@ -124,6 +125,8 @@ class Deliver:
     schedule: tuple[Window, ...] = ()  # nothing is sent outside of these; none: at any time
     time_zone: TimeZone | None = None  # in which ``schedule`` and times of ``bytes_per_second`` are meant
     bytes_per_second: Annotated[tuple[RateWindow, ...], BeforeValidator(_as_rates)] = ()  # none: no limit
+    transcode: bool = True  # False: what it does not take as it was received is not sent
+    transfer_syntaxes: Preferences = ()  # what it prefers, the most wanted first; none: as received
     retry: Retry = Field(default_factory=Retry)
 
 
@@ -185,6 +188,18 @@ class SpoolSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Transcode:
+    """The worker processes that bring instances into other transfer syntaxes, and what they may take."""
+
+    workers: int = Field(default=0, ge=0, le=256)  # 0: one for each processor
+    memory_bytes: Size = Field(default=2 * 1024**3, ge=256 * 1024**2)  # address space of each
+    timeout: Duration = Field(default=120.0, ge=1)  # for one instance
+    max_pixels: Count = 1_000_000_000  # samples of all frames of one instance
+    max_inflated_bytes: Size = 1024**3  # of a deflated data set
+    cache_bytes: Size = 256 * 1024**2  # results that another destination may want in the same form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Settings:
     """The whole configuration."""
 
@@ -204,6 +219,7 @@ class Settings:
     check_called_ae: bool = False  # reject associations that call another AE title than ours
     drain: Duration = 30.0  # how long SIGTERM waits for what is under way
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
+    transcode: Transcode = Field(default_factory=Transcode)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     @property

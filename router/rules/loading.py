@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
+from router.config.forms import parse_form
 from router.config.yaml_nodes import (
     Block,
     Listing,
@@ -20,14 +21,15 @@ from router.config.yaml_nodes import (
     from_plain,
     parse,
     suggestion,
+    to_plain,
 )
 from router.dicom.tagpath import TagPath
-from router.model import Priority
+from router.model import Form, Priority
 from router.rules.conditions import Check, compile_block
 from router.rules.ruleset import UNMATCHED, Rule, RuleSet
 
-_KEYS = ("rule", "when", "unless", "send", "priority", "stop")
-_LATER = frozenset({"after", "edit", "transcode"})
+_KEYS = ("rule", "when", "unless", "send", "transcode", "priority", "stop")
+_LATER = frozenset({"after", "edit"})
 _TESTS = ".test.yaml"  # stand beside rules and are none
 
 
@@ -160,6 +162,7 @@ class _Loader:
             send=send,
             priority=self._priority(block),
             stop=stop,
+            transcode=self._transcode(block),
             place=str(block.mark),
         )
         self.rules.append(rule)
@@ -216,6 +219,16 @@ class _Loader:
         except ValueError:
             hint = suggestion(text, list(Priority))
             self._problems.add(node.mark, f"'priority' is high, normal or low{hint}")
+            return None
+
+    def _transcode(self, block: Block) -> Form | None:
+        node = block.get("transcode")
+        if node is None:
+            return None
+        try:
+            return parse_form(to_plain(node))
+        except ValueError as error:
+            self._problems.add(node.mark, f"'transcode': {error}")
             return None
 
     def _stop(self, block: Block) -> bool:

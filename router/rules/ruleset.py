@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from router.dicom.header import Header
+from router.dicom.syntaxes import shown
 from router.dicom.tagpath import TagPath
-from router.model import Decision, Priority, RuleTrace
+from router.model import Decision, Form, Priority, RuleTrace
 from router.rules.conditions import Check, sentences
 from router.rules.subjects import Facts
 
@@ -25,6 +26,7 @@ class Rule:
     send: tuple[str, ...]  # none, with ``stop``: the instance goes nowhere on purpose
     priority: Priority | None  # None: the sender's
     stop: bool
+    transcode: Form | None  # in which form to send; None: as the destination takes it
     place: str  # file:line:column
 
     def matches(self, facts: Facts, header: Header) -> bool:
@@ -67,7 +69,7 @@ class RuleSet:
         even if ``unmatched`` is drop: nothing is dropped because it could not be parsed.
         """
         trace: list[RuleTrace] = []
-        send: dict[str, None] = {}
+        send: dict[str, Form | None] = {}  # the rule that names a destination first says in which form
         priority: Priority | None = None
         matched = False
         for place, rule in enumerate(self.rules):
@@ -76,7 +78,8 @@ class RuleSet:
             if not judged.matched:
                 continue
             matched = True
-            send.update(dict.fromkeys(rule.send))
+            for name in rule.send:
+                send.setdefault(name, rule.transcode)
             said = rule.priority or facts.priority
             if rule.send and (priority is None or _RANK[said] < _RANK[priority]):
                 priority = said
@@ -98,7 +101,11 @@ class RuleSet:
                 hold, because = True, f"held, not dropped: {unread}"
             trace.append(RuleTrace(rule=UNMATCHED, matched=True, because=because))
         return Decision(
-            destinations=tuple(send), priority=priority or facts.priority, hold=hold, trace=tuple(trace)
+            destinations=tuple(send),
+            priority=priority or facts.priority,
+            hold=hold,
+            trace=tuple(trace),
+            forms=tuple((name, form) for name, form in send.items() if form is not None),
         )
 
 
@@ -114,7 +121,9 @@ def explain(decision: Decision) -> str:
     """A decision as lines for a terminal: each rule with its reason, and what follows."""
     lines = [f"{'+' if judged.matched else '-'} {judged.rule}: {judged.because}" for judged in decision.trace]
     if decision.destinations:
-        lines.append(f"=> {', '.join(decision.destinations)} (priority {decision.priority})")
+        forms = {name: f" as {shown(form.transfer_syntax_uid)}" for name, form in decision.forms}
+        names = ", ".join(name + forms.get(name, "") for name in decision.destinations)
+        lines.append(f"=> {names} (priority {decision.priority})")
     else:
         lines.append("=> held for an operator" if decision.hold else "=> goes nowhere")
     return "\n".join(lines)

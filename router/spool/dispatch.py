@@ -83,6 +83,7 @@ class Dispatch(Objects):
                         created_at=now,
                         priority=decision.priority,
                         instance=instance,
+                        wish=decision.wish_for(name),
                     )
                     handed.append((gate, delivery))
         return handed

@@ -18,14 +18,23 @@ from types import MappingProxyType
 
 import apsw
 
-from router.model import Delivery, DeliveryState, Outcome, Place, Priority, Reason, Routed
+from router.model import (
+    Delivery,
+    DeliveryState,
+    Outcome,
+    Place,
+    Priority,
+    Reason,
+    Routed,
+    Transcoding,
+    Wish,
+)
 from router.spool.files import Files
+from router.spool.releasing import Bindings, Releases
 from router.spool.rows import (
     INSTANCE_JSON,
     ReleasedRow,
     decode_deliveries,
-    decode_pairs,
-    decode_released,
     encode_json,
     make_delivery,
 )
@@ -47,7 +56,6 @@ from router.spool.schema import (
     values,
 )
 
-Bindings = Sequence[int | float | str | bytes | None]
 NewRow = tuple[int, int, int, int, int, bytes, str, str]  # key, place (4), hash, uid, arrival
 
 _INSERTS = {
@@ -57,7 +65,7 @@ _INSERTS = {
     for size in CHUNKS
 }
 _PENDING_OF = tuple(
-    f"SELECT * FROM (SELECT id, attempts, created_at, priority FROM deliveries WHERE state = {PENDING} "
+    f"SELECT * FROM (SELECT id, attempts, created_at, priority, wish FROM deliveries WHERE state = {PENDING} "
     f"AND state < 4 AND destination = ?1 AND priority = {p} AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3)"
     for p in range(3)
 )
@@ -65,7 +73,7 @@ _PENDING_OF = tuple(
 
 def _claimable(pending: str) -> str:
     return (
-        "SELECT json_group_array(json_array(d.id, ?4, d.attempts, d.created_at, d.priority, "
+        "SELECT json_group_array(json_array(d.id, ?4, d.attempts, d.created_at, d.priority, json(d.wish), "
         f"{INSTANCE_JSON})) FROM (SELECT * FROM ({pending}) LIMIT ?3) d "
         f"CROSS JOIN instances i ON i.key = (d.id & {KEY_MASK})"
     )
@@ -84,15 +92,13 @@ _NEXT_DUE = (
     )
     + ")"
 )
-_ROUTED = "id, destination, state, reason, priority, due_at, created_at, changed_at, lease_owner, lease_until"
-_IDS = "(SELECT value FROM json_each(?1))"
-_DONE_WITH = (
-    f"i.key IN {_IDS} AND i.state = 1 AND NOT EXISTS (SELECT 1 FROM deliveries d "
-    f"WHERE d.id > i.key AND d.id < i.key + {ORDINALS} AND d.state < 4)"
+_ROUTED = (
+    "id, destination, state, reason, priority, due_at, created_at, changed_at, lease_owner, lease_until, wish"
 )
+_IDS = "(SELECT value FROM json_each(?1))"
 
 
-class Ledger:
+class Ledger(Releases):
     """The one connection that writes."""
 
     def __init__(self, directory: Path, owner: str, retention_s: float, files: Files) -> None:
@@ -158,13 +164,6 @@ class Ledger:
             flat = tuple(chain.from_iterable(rows[start : start + size]))
             self._execute(before + values(columns, size) + after, flat)
             start += size
-
-    def _value(self, sql: str, bindings: Bindings) -> str:
-        value = self._execute(sql, bindings).get
-        return value if isinstance(value, str) else "[]"
-
-    def _pairs(self, sql: str, bindings: Bindings) -> list[tuple[int, int]]:
-        return decode_pairs(self._value(sql, bindings))
 
     def _destination(self, name: str) -> int:
         number = self._destinations.get(name)
@@ -250,12 +249,12 @@ class Ledger:
                     woken.add(name)
                 rows.append(
                     (ordinal, self._destination(name), code, reason.value, priority, due_at, now, now,
-                     owner, until)
+                     owner, until, _as_json(decision.wish_for(name)))
                 )  # fmt: skip
         if rows:
             self._in_chunks(
                 f"WITH v({_ROUTED}) AS (",
-                10,
+                11,
                 rows,
                 f") INSERT OR IGNORE INTO deliveries({_ROUTED}) "
                 f"SELECT v.* FROM v CROSS JOIN instances i ON i.key = (v.id & {KEY_MASK}) WHERE i.state = 0",
@@ -302,31 +301,32 @@ class Ledger:
         owner = self.owner
         attempts: list[Bindings] = [
             (o.delivery_id, DELIVERY_CODE[o.state], o.started_at, o.ended_at, o.reason.value, o.status,
-             o.comment, o.transfer_syntax_uid, o.carried_by, owner)
+             o.comment, o.transfer_syntax_uid, o.carried_by, _as_json(o.transcoding), owner)
             for o in outcomes
         ]  # fmt: skip
         self._in_chunks(
             "WITH v(id, state, started_at, ended_at, reason, status, comment, transfer_syntax, carried_by, "
-            "owner) AS (",
-            10,
+            "transcoding, owner) AS (",
+            11,
             attempts,
             ") INSERT OR IGNORE INTO attempts SELECT v.id, d.tries + 1, v.started_at, v.ended_at, v.reason, "
-            "v.status, v.comment, v.transfer_syntax, v.carried_by "
+            "v.status, v.comment, v.transfer_syntax, v.carried_by, v.transcoding "
             "FROM v CROSS JOIN deliveries d ON d.id = v.id "
             f"WHERE d.state < 4 AND (v.state = {DELIVERED} OR d.lease_owner = v.owner)",
         )
         changes: list[Bindings] = [
             (o.delivery_id, DELIVERY_CODE[o.state], o.reason.value, _due_at(o), int(o.counts), o.ended_at,
-             o.status, o.comment, owner)
+             o.status, o.comment, _as_json(o.wish), owner)
             for o in outcomes
         ]  # fmt: skip
         self._in_chunks(
-            "WITH v(id, state, reason, due_at, counts, changed_at, status, comment, owner) AS (",
-            9,
+            "WITH v(id, state, reason, due_at, counts, changed_at, status, comment, wish, owner) AS (",
+            10,
             changes,
             ") UPDATE deliveries SET state = v.state, reason = v.reason, due_at = v.due_at, "
             "attempts = attempts + v.counts, tries = tries + 1, lease_owner = NULL, lease_until = NULL, "
-            "changed_at = v.changed_at, last_status = v.status, last_comment = v.comment "
+            "changed_at = v.changed_at, last_status = v.status, last_comment = v.comment, "
+            "wish = coalesce(v.wish, deliveries.wish) "
             "FROM v WHERE deliveries.id = v.id AND deliveries.state < 4 "
             f"AND (v.state = {DELIVERED} OR deliveries.lease_owner = v.owner)",
         )
@@ -361,85 +361,9 @@ class Ledger:
             )
         return {str(name) for (name,) in names}
 
-    # Release and history
 
-    def release_done(self, keys: Sequence[int], now: float) -> None:
-        """Release those of ``keys`` whose deliveries are all final, or note when retention will."""
-        wanted = encode_json(keys).decode()
-        if self._retention_s > 0:
-            self._execute(
-                f"UPDATE instances AS i SET release_at = ?2 WHERE {_DONE_WITH}",
-                (wanted, now + self._retention_s),
-            )
-            return
-        self._release(f"SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM instances i "
-                      f"WHERE {_DONE_WITH}", (wanted,), now)  # fmt: skip
-
-    def release_corrupt(self, keys: str, now: float) -> int:
-        """Release those of ``keys`` (JSON) that are damaged; how many."""
-        before = len(self.released)
-        self._release("SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM instances i "
-                      f"WHERE i.key IN {_IDS} AND i.state = 2", (keys,), now)  # fmt: skip
-        return len(self.released) - before
-
-    def release_retained(self, now: float, limit: int) -> int:
-        """Release instances whose retention has passed; how many."""
-        before = len(self.released)
-        self._release(
-            "SELECT json_group_array(json_array(i.key, i.segment, i.length)) FROM (SELECT * FROM instances "
-            "WHERE state = 1 AND release_at IS NOT NULL AND release_at <= ?1 ORDER BY release_at LIMIT ?2) i",
-            (now, limit),
-            now,
-        )
-        return len(self.released) - before
-
-    def release_oldest(self, wanted: int, limit: int, now: float) -> int:
-        """Release the retained instances that would be first, ``wanted`` bytes or a little more; how many.
-
-        ``limit`` instances at most. None of them has a delivery that is not final.
-        """
-        before = len(self.released)
-        self._release(
-            "SELECT json_group_array(json_array(key, segment, length)) FROM "
-            "(SELECT key, segment, length, sum(length) OVER (ORDER BY release_at, key) - length AS sooner "
-            "FROM (SELECT key, segment, length, release_at FROM instances WHERE state = 1 "
-            "AND release_at IS NOT NULL ORDER BY release_at, key LIMIT ?2)) WHERE sooner < ?1",
-            (wanted, limit),
-            now,
-        )
-        return sum(length for _, _, length in self.released[before:])
-
-    def _release(self, select: str, bindings: Bindings, now: float) -> None:
-        rows = decode_released(self._value(select, bindings))
-        if rows:
-            self._execute(
-                f"UPDATE instances SET state = 3, release_at = ?2 WHERE key IN {_IDS}",
-                (encode_json([row[0] for row in rows]).decode(), now),
-            )
-            self.released.extend(rows)
-
-    def prune(self, after: int, before: float, limit: int) -> int | None:
-        """Forget released instances of before ``before``, among the ``limit`` that follow ``after``.
-
-        Returns where to go on, or None at the end: one small step of a walk along the keys.
-        """
-        seen = self._pairs(
-            "SELECT json_group_array(json_array(key, state = 3 AND release_at < ?2)) FROM "
-            "(SELECT * FROM instances WHERE key > ?1 AND key < ?3 AND key < (SELECT max(key) FROM instances) "
-            "ORDER BY key LIMIT ?4)",
-            (after, before, int(before * 1000) << 20, limit),
-        )
-        if not seen:
-            return None
-        keys = encode_json([key for key, is_old in seen if is_old]).decode()
-        deliveries = (
-            "SELECT d.id FROM json_each(?1) k CROSS JOIN deliveries d "
-            f"ON d.id BETWEEN k.value AND k.value + {ORDINALS - 1}"
-        )
-        self._execute(f"DELETE FROM attempts WHERE delivery IN ({deliveries})", (keys,))
-        self._execute(f"DELETE FROM deliveries WHERE id IN ({deliveries})", (keys,))
-        self._execute(f"DELETE FROM instances WHERE key IN {_IDS}", (keys,))
-        return seen[-1][0]
+def _as_json(record: Wish | Transcoding | None) -> str | None:
+    return None if record is None else encode_json(record).decode()
 
 
 def _due_at(outcome: Outcome) -> float | None:

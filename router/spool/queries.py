@@ -24,7 +24,13 @@ from router.model import (
     Reason,
 )
 from router.spool.record import decode_arrival
-from router.spool.rows import INSTANCE_JSON, decode_decision, decode_instances, make_instance
+from router.spool.rows import (
+    INSTANCE_JSON,
+    decode_decision,
+    decode_instances,
+    decode_transcoding,
+    make_instance,
+)
 from router.spool.schema import (
     ACTIVE,
     CORRUPT,
@@ -267,23 +273,34 @@ def _decision(text: str | None) -> Decision | None:
 
 def _attempts(connection: apsw.Connection, delivery_id: int) -> tuple[Attempt, ...]:
     rows = connection.execute(
-        "SELECT number, started_at, ended_at, reason, status, comment, transfer_syntax, carried_by "
-        "FROM attempts "
-        "WHERE delivery = ? ORDER BY number",
+        "SELECT number, started_at, ended_at, reason, status, comment, transfer_syntax, carried_by, "
+        "transcoding FROM attempts WHERE delivery = ? ORDER BY number",
         (delivery_id,),
     )
-    return tuple(
-        Attempt(
-            number=number,
-            started_at=started_at,
-            ended_at=ended_at,
-            reason=Reason(reason),
-            status=status,
-            comment=comment,
-            transfer_syntax_uid=transfer_syntax,
-            carried_by=carried_by,
-        )
-        for number, started_at, ended_at, reason, status, comment, transfer_syntax, carried_by in rows
+    return tuple(_attempt(*row) for row in rows)
+
+
+def _attempt(
+    number: int,
+    started_at: float,
+    ended_at: float,
+    reason: str,
+    status: int | None,
+    comment: str,
+    transfer_syntax: str,
+    carried_by: str,
+    transcoding: str | None,
+) -> Attempt:
+    return Attempt(
+        number=number,
+        started_at=started_at,
+        ended_at=ended_at,
+        reason=Reason(reason),
+        status=status,
+        comment=comment,
+        transfer_syntax_uid=transfer_syntax,
+        carried_by=carried_by,
+        transcoding=None if transcoding is None else decode_transcoding(transcoding),
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from router.model import Arrival, Decision, Delivery, Instance, Place
+from router.model import Arrival, Decision, Delivery, Instance, Place, Transcoding, Wish
 from router.spool.schema import INSTANCE_STATES, PRIORITIES
 
 # key, state, segment, offset, length, data set offset, hash, arrival
 InstanceRow = tuple[int, int, int, int, int, int, str, Arrival]
-# id, destination, attempts, created_at, priority, and the instance's columns
-DeliveryRow = tuple[int, str, int, float, int, int, int, int, int, int, int, str, Arrival]
+# id, destination, attempts, created_at, priority, wish, and the instance's columns
+DeliveryRow = tuple[int, str, int, float, int, Wish | None, int, int, int, int, int, int, str, Arrival]
 ReleasedRow = tuple[int, int, int]  # key, segment, length
 
 INSTANCE_JSON = (
@@ -20,6 +20,7 @@ decode_instances = msgspec.json.Decoder(list[InstanceRow]).decode
 decode_deliveries = msgspec.json.Decoder(list[DeliveryRow]).decode
 decode_released = msgspec.json.Decoder(list[ReleasedRow]).decode
 decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+decode_transcoding = msgspec.json.Decoder(Transcoding).decode
 decode_decision = msgspec.json.Decoder(Decision).decode
 encode_json = msgspec.json.Encoder().encode
 
@@ -52,5 +53,6 @@ def make_delivery(row: DeliveryRow) -> Delivery:
         attempts=row[2],
         created_at=row[3],
         priority=PRIORITIES[row[4]],
-        instance=make_instance(*row[5:]),
+        wish=row[5],
+        instance=make_instance(*row[6:]),
     )

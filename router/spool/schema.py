@@ -31,7 +31,7 @@ LEDGER_NAME = "ledger.db"
 ORDINALS = 1024  # deliveries of one instance at most, and the step between keys: 20 bits of it count
 KEY_MASK = -ORDINALS
 LARGE = -1  # ``segment`` of an object in a file of its own
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _PAGE_BYTES = 4096
 LOG_BYTES = 20 * 1024 * 1024  # a little more than the log holds between two checkpoints
 _CACHE_KIB = 16 * 1024
@@ -98,6 +98,10 @@ CREATE INDEX instances_retained ON instances(release_at, length) WHERE state = 1
 """,
     2: "CREATE TABLE log_tail(id INTEGER PRIMARY KEY CHECK (id = 1), segment INTEGER NOT NULL) STRICT;",
     4: "ALTER TABLE attempts ADD COLUMN carried_by TEXT NOT NULL DEFAULT '';",  # a group's member
+    5: """
+ALTER TABLE deliveries ADD COLUMN wish TEXT;
+ALTER TABLE attempts ADD COLUMN transcoding TEXT;
+""",
 }
 
 # The destinations that a name stands for: itself, or the queues of the group that it is (``groups``).

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router import config
-from router.config.settings import ALL_OPERATIONS, Modality, Operation, Settings
+from router.config.settings import ALL_OPERATIONS, Deliver, Modality, Operation, Settings
 from router.errors import ConfigurationError
 
 ECHO, STORE, COMMIT = Operation.ECHO, Operation.STORE, Operation.COMMIT
@@ -164,6 +164,14 @@ def test_orthancs_local_title_and_timeout(tmp_path: Path) -> None:
     read = modality(tmp_path, "{AET: A, Host: h, Port: 1, LocalAet: OUT, Timeout: 7}")
     assert read.local_ae_title == "OUT"
     assert (read.deliver.connect_timeout, read.deliver.response_timeout) == (7, 7)
+
+
+def test_orthancs_keys_about_deliveries_add_up(tmp_path: Path) -> None:
+    read = modality(
+        tmp_path,
+        "{AET: A, Host: h, Port: 1, AllowTranscoding: false, Timeout: 7, deliver: {associations: 3}}",
+    )
+    assert read.deliver == Deliver(transcode=False, connect_timeout=7, response_timeout=7, associations=3)
 
 
 @pytest.mark.parametrize(

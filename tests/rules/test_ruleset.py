@@ -8,9 +8,10 @@ import pytest
 
 from router.dicom import tagpath
 from router.dicom.header import Header, scan
+from router.dicom.syntaxes import JPEG_2000, RLE_LOSSLESS
 from router.dicom.values import Value
 from router.errors import ConfigurationError
-from router.model import Decision, Priority
+from router.model import Decision, Form, Priority, Wish
 from router.rules import UNMATCHED, Facts, RuleSet, explain, load
 
 FACTS = Facts(
@@ -211,7 +212,14 @@ def test_deciding_twice_gives_the_same(tmp_path: Path) -> None:
         ("- {rule: unmatched, send: pacs}", "1:10: 'unmatched' is what the trace calls it"),
         ("- {rule: a, send: pacs, after: {study_quiet_for: 60s}}", "1:25: 'after' is not supported yet"),
         ("- {rule: a, send: pacs, edit: [{remove: [PatientID]}]}", "1:25: 'edit' is not supported yet"),
-        ("- {rule: a, send: pacs, transcode: {to: x}}", "1:25: 'transcode' is not supported yet"),
+        ("- {rule: a, send: pacs, edit: [{remove: [PatientComments]}]}", "1:25: 'edit' is not supported yet"),
+        ("- {rule: a, send: pacs, transcode: {to: xyz}}", "1:36: 'transcode': unknown transfer syntax 'xyz'"),
+        ("- {rule: a, send: pacs, transcode: jpeg-2000-losless}", "did you mean 'jpeg-2000-lossless'?"),
+        ("- {rule: a, send: pacs, transcode: jpeg-2000}", "say how lossy: {to: jpeg-2000, ratio: N}"),
+        ("- {rule: a, send: pacs, transcode: {to: rle-lossless, quality: 9}}", "nothing is lost in it"),
+        ("- {rule: a, send: pacs, transcode: {to: jpeg-baseline, quality: 0}}", "from 1 to 100"),
+        ("- {rule: a, send: pacs, transcode: mpeg-4-high}", "can be passed through but not made"),
+        ("- {rule: a, send: pacs, transcode: as-received}", "is no transfer syntax to transcode to"),
         ("- {rule: a, send: pacs}\n- {rule: a, send: pacs}", "2:10: another rule is called 'a' already"),
         ("rule: a\nsend: pacs", "1:1: a file of rules is a list"),
         ("- pacs", "1:3: expected a rule"),
@@ -252,3 +260,23 @@ def test_environment_in_rules(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("- {rule: a, send: '${WHERE:-pacs}'}")
     assert load(["r.yaml"], tmp_path, ["pacs"], {}, unmatched="hold").rules[0].send == ("pacs",)
     assert load(["r.yaml"], tmp_path, ["x"], {"WHERE": "x"}, unmatched="hold").rules[0].send == ("x",)
+
+
+def test_the_rule_that_names_a_destination_first_says_in_which_form(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "- {rule: a, send: [pacs, archive], transcode: {to: jpeg-2000, ratio: 10}}\n"
+        "- {rule: b, send: [pacs, cloud], transcode: rle-lossless}\n"
+        "- {rule: c, send: [archive, plain]}\n"
+    )
+    names = ["pacs", "archive", "cloud", "plain"]
+    rule_set = load(["r.yaml"], tmp_path, names, {}, unmatched="hold")
+    decision = rule_set.decide(FACTS, Header.of({}))
+    lossy = Form(transfer_syntax_uid=JPEG_2000, ratio=10.0)
+    assert dict(decision.forms) == {
+        "pacs": lossy,
+        "archive": lossy,
+        "cloud": Form(transfer_syntax_uid=RLE_LOSSLESS),
+    }
+    assert decision.wish_for("plain") is None
+    assert decision.wish_for("pacs") == Wish(form=lossy)
+    assert "pacs as jpeg-2000, archive as jpeg-2000, cloud as rle-lossless, plain" in explain(decision)

@@ -327,6 +327,8 @@ def as_version_1(directory: Path) -> None:
     for table in ("operations", "paused", "log_tail"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     connection.execute("ALTER TABLE attempts DROP COLUMN carried_by")
+    connection.execute("ALTER TABLE attempts DROP COLUMN transcoding")
+    connection.execute("ALTER TABLE deliveries DROP COLUMN wish")
     connection.execute("PRAGMA user_version=1")
     connection.close()
 
