@@ -32,6 +32,7 @@ from router.deliver.backlog import (
     next_capacity,
 )
 from router.deliver.desk import Desk, Sender, Signal
+from router.deliver.desks import Desks
 from router.deliver.health import RISE_STEP_S
 from router.deliver.judge import Judge
 from router.deliver.leases import Leases
@@ -93,8 +94,7 @@ class Lane:
             on_change=self._health_changed,
         )
         self.health = self.judge.health
-        self._desks: list[Desk] = []
-        self._parked: list[Desk] = []
+        self._desks = Desks()
         self.load = Load(deliver, clock)
         self._taken = 0
         self._taken_before = 0
@@ -102,7 +102,6 @@ class Lane:
         self._is_shut = False  # nothing is to be begun: paused by an operator, or draining
         self._nudge = anyio.Event()
         self._feeding = anyio.CancelScope()
-        self._has_desks = anyio.Event()
         self._is_quiet = anyio.Event()
         self._tasks: TaskGroup | None = None
 
@@ -134,7 +133,7 @@ class Lane:
     async def drain(self) -> None:
         """Begin nothing more, let what is outstanding end, give the rest back."""
         self._is_draining = self._is_shut = True
-        self._wake_all(Signal.LEAVE)
+        self._desks.wake_all(Signal.LEAVE)
         self._feeding.cancel()
         if not self._desks:
             self._is_quiet.set()
@@ -144,9 +143,8 @@ class Lane:
         """Begin nothing, not even a probe: what is outstanding ends, the rest is given back. Or go on."""
         self._is_shut = is_paused or self._is_draining
         if is_paused:
-            for desk in self._desks:
-                desk.give_up_spare()
-            self._wake_all(Signal.LEAVE)
+            self._desks.give_up_spares()
+            self._desks.wake_all(Signal.LEAVE)
         self._nudge.set()
         self._leases.wake()
 
@@ -260,19 +258,20 @@ class Lane:
     def _dispatch(self) -> None:
         """Have as many workers at work as the backlog is worth."""
         wanted = associations_wanted(waiting=len(self._backlog), limit=self.load.associations())
-        for _ in range(wanted - (len(self._desks) - len(self._parked))):
+        for _ in range(wanted - self._desks.working_count):
             if not self._add_worker():
                 return
 
     def _add_worker(self) -> bool:
-        working = len(self._desks) - len(self._parked)
-        if not self.is_available or working >= self.load.associations() or not self._may_start():
+        if (
+            not self.is_available
+            or self._desks.working_count >= self.load.associations()
+            or not self._may_start()
+        ):
             return False
-        if not self.load.may_open(desk.in_hand for desk in self._desks if desk not in self._parked):
+        if not self.load.may_open(desk.in_hand for desk in self._desks.working):
             return False
-        if self._parked:
-            self._parked.pop().wake(Signal.WORK)
-        else:
+        if not self._desks.wake_one():
             self._open_desk(is_probe=False)
         return True
 
@@ -281,18 +280,14 @@ class Lane:
 
     def _level(self) -> None:
         """Give nothing more to the workers that are too many, and have more where they are too few."""
-        working = [desk for desk in self._desks if desk not in self._parked]
-        limit = self.load.associations()
-        for place, desk in enumerate(working):
-            desk.is_surplus = place >= limit
+        self._desks.level(self.load.associations())
         self._dispatch()
 
     def _open_desk(self, *, is_probe: bool) -> None:
         if self._tasks is None or self._is_draining:
             return
         desk = Desk(self, is_probe=is_probe)
-        self._desks.append(desk)
-        self._has_desks.set()
+        self._desks.add(desk)
         self._tasks.start_soon(self._work, desk)
 
     async def _work(self, desk: Desk) -> None:
@@ -317,40 +312,26 @@ class Lane:
         if desk.is_probe:
             self.health.end_probe(self._clock.monotonic())
         self._nudge.set()
-        if not self._desks:
-            self._has_desks = anyio.Event()
-            if self._is_draining:
-                self._is_quiet.set()
+        if not self._desks and self._is_draining:
+            self._is_quiet.set()
         if self._backlog:
             self._dispatch()
 
     async def _watch(self) -> None:
         while True:
-            await self._has_desks.wait()
+            await self._desks.wait_for_some()
             await anyio.sleep(PATIENCE_S)
             self.look_after()
 
     def look_after(self) -> None:
         """Let nothing wait behind a slow answer where another association could carry it."""
-        now = self._clock.monotonic()
-        has_room = len(self._desks) - len(self._parked) < self.load.associations()
-        if has_room and self.health.is_up:
-            for desk in self._desks:
-                since = desk.busy_since
-                if since is not None and now - since >= PATIENCE_S:
-                    desk.give_up_spare()
+        patient_until = self._clock.monotonic() - PATIENCE_S
+        if self._desks.working_count < self.load.associations() and self.health.is_up:
+            self._desks.give_up_spares(busy_before=patient_until)
         if self._backlog and self._taken == self._taken_before:
             self._add_worker()
         self._taken_before = self._taken
-        for desk in list(self._parked):
-            if not desk.is_watched and now - desk.parked_at >= PATIENCE_S:
-                desk.is_watched = True
-                desk.wake(Signal.WATCH)
-
-    def _wake_all(self, signal: Signal) -> None:
-        for desk in self._parked:
-            desk.wake(signal)
-        self._parked.clear()
+        self._desks.have_watched(parked_before=patient_until)
 
     # ---- what desks call
 
@@ -361,14 +342,11 @@ class Lane:
         """Put ``desk`` on the stack of those without work. False: it should leave instead."""
         if self._is_shut or not self.health.is_up:
             return False
-        desk.is_surplus = False
-        desk.parked_at = self._clock.monotonic()
-        self._parked.append(desk)
+        self._desks.park(desk, self._clock.monotonic())
         return True
 
     def unpark(self, desk: Desk) -> None:
-        if desk in self._parked:
-            self._parked.remove(desk)
+        self._desks.unpark(desk)
 
     def take(self, desk: Desk) -> Delivery | None:
         if (
@@ -431,7 +409,7 @@ class Lane:
 
     def concede(self, desk: Desk, delivery: Delivery) -> bool:
         """One association more was not to be had: many peers have a limit, and it is no outage."""
-        others = sum(other.is_open for other in self._desks)
+        others = self._desks.open_count
         if not others or not self.health.is_up:
             return False
         self.load.conceded(others)
@@ -441,6 +419,6 @@ class Lane:
 
     def _health_changed(self) -> None:
         if not self.health.is_up:
-            self._wake_all(Signal.LEAVE)
+            self._desks.wake_all(Signal.LEAVE)
         self._nudge.set()
         self._leases.wake()
