@@ -43,6 +43,7 @@ from router.views import (
     TraceView,
     audit_page,
     delivery_view,
+    forms_view,
     stored_view,
     trace_view,
 )
@@ -330,6 +331,7 @@ def explain_file(
         hold=decision.hold,
         rules=decision.trace,
         problems=(header.problem,) if header.problem else (),
+        forms=forms_view(decision),
     )
 
 

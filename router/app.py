@@ -30,6 +30,7 @@ from router.clock import Clock, SystemClock
 from router.config.settings import Operation, Settings
 from router.config.yaml_nodes import Problems
 from router.deliver.lanes import Lanes
+from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError
 from router.groups import Balance, outstanding
 from router.logs import get_logger
@@ -121,10 +122,21 @@ class Gateway:
         except StorageError as error:
             raise StartFailed(f"data_dir {directory} cannot be used: {error}") from error
 
+    async def _open_workshop(self) -> Workshop:
+        directory = self._settings.data_dir / "transcode"
+        workshop = Workshop(self._settings.transcode, directory, self.telemetry)
+        try:
+            await to_thread.run_sync(workshop.open)
+        except OSError as error:
+            raise StartFailed(f"{directory} cannot be used: {error.strerror or error}") from error
+        return workshop
+
     async def _run_parts(self, spool: Spool) -> None:
         settings, clock, telemetry = self._settings, self._clock, self.telemetry
         balance = Balance(settings.groups, is_up=lambda name: telemetry.destinations_up().get(name, True))
-        lanes = Lanes(spool, settings, clock, telemetry, random.Random())  # noqa: S311 - jitter, no secret
+        workshop = await self._open_workshop()
+        rng = random.Random()  # noqa: S311 - jitter, no secret
+        lanes = Lanes(spool, settings, clock, telemetry, rng, workshop=workshop)
         receiver = Receiver(spool, lambda: self._settings, clock, telemetry)
         listeners = [
             ListeningPort(listener, receiver.serve, on_reject=telemetry.association_rejected)
@@ -147,6 +159,7 @@ class Gateway:
         self._bind(http, listeners)
         async with anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
+            parts.start_soon(workshop.run)
             parts.start_soon(lanes.run)
             parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance)
             parts.start_soon(self._keep_gauges, spool, lanes, balance)

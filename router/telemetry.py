@@ -74,6 +74,9 @@ class Telemetry:
         self._destination_paused = self._gauge(
             "destination_paused", "Whether an operator has paused a destination.", "destination"
         )
+        self._transcodes = self._counter(
+            "transcodes", "Instances brought into another transfer syntax.", "from", "to", "outcome"
+        )
         self._by_outcome: dict[tuple[str, str], Counter] = {}
         self._by_attempt: dict[tuple[str, str], Counter] = {}
         self._by_delivery: dict[str, Histogram] = {}
@@ -171,6 +174,14 @@ class Telemetry:
         if child is None:
             child = self._by_delivery[destination] = self._delivery_seconds.labels(destination)
         child.observe(max(seconds, 0.0))
+
+    def transcoded(self, source: str, target: str, outcome: str) -> None:
+        """One transcoding ended: ``lossless``, ``lossy``, ``refused``, ``broken`` or ``failed``.
+
+        ``source`` and ``target`` are short names of transfer syntaxes, or ``other``.
+        """
+        child = self._transcodes.labels(source, target, outcome)
+        child.inc()
 
     def destination_up(self, destination: str, up: bool) -> None:
         """What the lane believes of its destination."""

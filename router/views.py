@@ -7,12 +7,14 @@ seconds since the Unix epoch. Encoded as they are, they are the answers of ``/ap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from router.dicom.syntaxes import shown
 from router.model import (
     Attempt,
+    Decision,
     DeliveryRecord,
     DeliveryState,
     Instance,
@@ -22,6 +24,7 @@ from router.model import (
     QueueDepth,
     Reason,
     RuleTrace,
+    Transcoding,
 )
 from router.spool.orders import Operation
 
@@ -56,6 +59,7 @@ class AttemptView:
     comment: str
     transfer_syntax_uid: str
     carried_by: str = ""  # which member of a group made it
+    transcoding: Transcoding | None = None  # how it came into that transfer syntax, and the proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +189,7 @@ class TraceView:
     destinations: tuple[str, ...]
     rules: tuple[RuleTrace, ...]
     deliveries: tuple[DeliveryView, ...]
+    forms: dict[str, str] = field(default_factory=dict)  # transfer syntax by destination, where a rule says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +274,7 @@ class Explanation:
     hold: bool
     rules: tuple[RuleTrace, ...]
     problems: tuple[str, ...]
+    forms: dict[str, str] = field(default_factory=dict)  # transfer syntax by destination, where a rule says
 
 
 def delivery_view(record: DeliveryRecord) -> DeliveryView:
@@ -319,6 +325,7 @@ def _attempt_view(attempt: Attempt) -> AttemptView:
         comment=attempt.comment,
         transfer_syntax_uid=attempt.transfer_syntax_uid,
         carried_by=attempt.carried_by,
+        transcoding=attempt.transcoding,
     )
 
 
@@ -348,7 +355,13 @@ def trace_view(trace: InstanceTrace) -> TraceView:
         destinations=decision.destinations if decision is not None else (),
         rules=decision.trace if decision is not None else (),
         deliveries=tuple(map(delivery_view, trace.deliveries)),
+        forms=forms_view(decision) if decision is not None else {},
     )
+
+
+def forms_view(decision: Decision) -> dict[str, str]:
+    """The transfer syntaxes that rules ask for, by destination."""
+    return {name: shown(form.transfer_syntax_uid) for name, form in decision.forms}
 
 
 def operation_view(operation: Operation) -> OperationView:

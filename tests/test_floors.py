@@ -37,6 +37,7 @@ FLOORS = {
     "outlook": 5,
     "sink": 5,
     "scu": 5,
+    "transcoding": 5,
     "views": 5,
     "api": 6,
     "web": 6,
@@ -63,6 +64,11 @@ FENCES = {
     "socket": {"net", "receive", "api", "app", "cli"},
     "yaml": {"config", "rules"},
     "re2": {"rules"},
+    "numpy": {"transform"},
+    "imagecodecs": {"transform"},
+    "jpeg_ls": {"transform"},
+    "openjpeg": {"transform"},
+    "rle": {"transform"},
 }
 MODULE_LINES = 450
 FUNCTION_LINES = 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,13 +120,16 @@ def _print_explanation(explanation: Explanation) -> None:
     out.print(f"  {what}, {size(explanation.size_bytes)}", markup=False)
     print_rules(explanation.rules)
     if explanation.destinations:
-        out.print(
-            f"  → {', '.join(explanation.destinations)} (priority {explanation.priority})", markup=False
-        )
+        names = ", ".join(map(partial(_in_its_form, explanation.forms), explanation.destinations))
+        out.print(f"  → {names} (priority {explanation.priority})", markup=False)
     else:
         out.print("  → held: no rule sends it" if explanation.hold else "  → dropped: no rule sends it")
     for problem in explanation.problems:
         err.print(f"  {problem}", style="yellow", markup=False)
+
+
+def _in_its_form(forms: dict[str, str], destination: str) -> str:
+    return f"{destination} as {forms[destination]}" if destination in forms else destination
 
 
 def _print_trace(item: TraceView) -> None:
@@ -143,6 +147,8 @@ def _print_trace(item: TraceView) -> None:
     else:
         out.print(f"  routed {when(item.routed_at)}")
         print_rules(item.rules)
+        for name in item.forms:
+            out.print(f"  → {_in_its_form(item.forms, name)}", markup=False)
         if item.hold:
             out.print("  → held: no rule sends it", style="yellow")
         elif not item.destinations:

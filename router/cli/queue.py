@@ -21,7 +21,8 @@ from router.cli.common import (
 )
 from router.cli.orders import CallingOption, DestinationOption, StateOption, UidOption
 from router.cli.source import DataDirOption, Source, open_source
-from router.model import DeliveryState
+from router.dicom.syntaxes import shown
+from router.model import DeliveryState, Transcoding
 
 if TYPE_CHECKING:
     from router.model import QueueDepth
@@ -181,3 +182,17 @@ def print_delivery(delivery: DeliveryView) -> None:
         at = f" at {attempt.carried_by}" if attempt.carried_by else ""
         result = f"{attempt.reason}{status}{at} in {took}{comment}"
         out.print(f"  attempt {attempt.number}, {when(attempt.started_at)}: {result}", markup=False)
+        if attempt.transcoding is not None:
+            out.print(f"    {describe_transcoding(attempt.transcoding)}", markup=False)
+
+
+def describe_transcoding(transcoding: Transcoding) -> str:
+    """How an instance came into another form, and what proves that it is the same image."""
+    forms = f"{shown(transcoding.source_uid)} → {shown(transcoding.target_uid)}"
+    proof = "no pixel data"
+    if transcoding.frames:
+        same = "identical" if transcoding.is_lossless else f"lossy, off by at most {transcoding.max_error:g}"
+        count = f"{transcoding.frames} frame{'' if transcoding.frames == 1 else 's'}"
+        proof = f"{count} {same}, XXH3 {transcoding.frames_hash}"
+    by = f", {transcoding.codecs}," if transcoding.codecs else ""
+    return f"transcoded {forms}{by} in {transcoding.took_s * 1000:.0f} ms: {proof}"

@@ -87,7 +87,7 @@ def send(
     [bold]dicom-router send pacs image.dcm -c router.yaml --calling-ae CT1[/bold]
     """
     whom = resolve_target(target, config, calling_ae)
-    files = _collect(paths, quiet=quiet)
+    files = collect(paths, quiet=quiet)
     if not files:
         fail("There is nothing to send: no DICOM instance among these files.")
     results = _send_all(whom, files, associations, quiet=quiet)
@@ -102,7 +102,8 @@ def send(
         fail(f"{len(failed)} of {len(results)} not stored by {describe(whom)}.")
 
 
-def _collect(paths: list[Path], *, quiet: bool) -> list[SendFile]:
+def collect(paths: list[Path], *, quiet: bool) -> list[SendFile]:
+    """The DICOM instances among these files; the others are left out with a note."""
     from router.scu import Skipped, find_files
 
     files: list[SendFile] = []

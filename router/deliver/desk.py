@@ -10,9 +10,10 @@ import anyio
 
 from router.deliver.judge import Judge
 from router.deliver.load import Load
+from router.deliver.renditions import Renditions
 from router.deliver.settle import Ended
 from router.deliver.verdict import Verdict
-from router.model import Delivery
+from router.model import Delivery, Form
 
 
 class Signal(Enum):
@@ -33,6 +34,9 @@ class Counter(Protocol):
     def judge(self) -> Judge: ...
 
     @property
+    def renditions(self) -> Renditions: ...
+
+    @property
     def window(self) -> int: ...
 
     @property
@@ -43,6 +47,8 @@ class Counter(Protocol):
     def take(self, desk: Desk) -> Delivery | None: ...
 
     def put_back(self, desk: Desk, delivery: Delivery) -> None: ...
+
+    def render(self, desk: Desk, delivery: Delivery, forms: tuple[Form, ...]) -> None: ...
 
     def answered(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None: ...
 
@@ -100,6 +106,11 @@ class Desk:
         return self._lane.judge
 
     @property
+    def renditions(self) -> Renditions:
+        """In which forms a delivery may be sent, and what it has in other forms than its own."""
+        return self._lane.renditions
+
+    @property
     def window(self) -> int:
         """How many may be outstanding on one association now, where the peer allows them."""
         return self._lane.window
@@ -120,6 +131,10 @@ class Desk:
     def put_back(self, delivery: Delivery) -> None:
         """Not begun after all: somebody takes it next."""
         self._lane.put_back(self, delivery)
+
+    def render(self, delivery: Delivery, forms: tuple[Form, ...]) -> None:
+        """It has to be brought into one of these forms first: it comes back when it is, or cannot be."""
+        self._lane.render(self, delivery, forms)
 
     def give_up_spare(self) -> None:
         """Somebody else takes what was prepared ahead."""

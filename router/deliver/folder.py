@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,12 +24,13 @@ from router.config.settings import FolderDestination
 from router.deliver.desk import Desk
 from router.deliver.placeholders import fill, parse_template
 from router.deliver.queue import Content
+from router.deliver.renditions import Renditions
 from router.deliver.settle import Ended
 from router.deliver.shaping import Shaper
 from router.deliver.verdict import SUCCESS, Fault, Kind, Verdict, of_error
 from router.dicom.header import scan
 from router.errors import StorageError
-from router.model import Delivery, Instance, Reason
+from router.model import Delivery, Form, Instance, Reason
 
 HEAD_BYTES = 65536  # of the data set, for the path; more where that ends before the last tag asked
 HEAD_CAP_BYTES = 16 * 1024 * 1024
@@ -80,10 +82,17 @@ class FolderSender:
             await self._probe(desk)
             delivery = desk.take()
         while delivery is not None:
+            if forms := self._forms_to_make(delivery, desk.renditions):
+                desk.render(delivery, forms)
+                delivery = desk.take()
+                continue
+            rendition = desk.renditions.ready(delivery)
+            instance = delivery.instance if rendition is None else rendition.instance
+            content = self._content if rendition is None else rendition
             started_at = self._clock.now()
             comment = ""
             try:
-                verdict = await self._write(delivery)
+                verdict = await self._write(instance, content)
             except StorageError as error:
                 verdict, comment = of_error(error), str(error)
             except OSError as error:
@@ -92,10 +101,19 @@ class FolderSender:
                 started_at=started_at,
                 ended_at=self._clock.now(),
                 comment=comment,
-                transfer_syntax_uid=delivery.instance.arrival.transfer_syntax_uid,
+                transfer_syntax_uid=instance.arrival.transfer_syntax_uid,
+                transcoding=None if rendition is None else rendition.transcoding,
             )
             (desk.answered if verdict.is_delivered else desk.failed)(delivery, verdict, ended)
             delivery = desk.take()
+
+    def _forms_to_make(self, delivery: Delivery, renditions: Renditions) -> tuple[Form, ...]:
+        """A file may be of any form: those that are wanted rather than the one in which it was received."""
+        received_uid = delivery.instance.arrival.transfer_syntax_uid
+        if renditions.ready(delivery) is not None:
+            return ()
+        rungs = renditions.rungs(delivery)
+        return tuple(takewhile(lambda form: form.transfer_syntax_uid != received_uid, rungs))
 
     async def _probe(self, desk: Desk) -> None:
         """Find out whether files can be written again, where none waits to be."""
@@ -107,22 +125,21 @@ class FolderSender:
         else:
             desk.judge.reached()
 
-    async def _write(self, delivery: Delivery) -> Verdict:
-        instance = delivery.instance
-        target = await self._path(instance)
+    async def _write(self, instance: Instance, content: Content) -> Verdict:
+        target = await self._path(instance, content)
         length = instance.place.length_bytes
         if length <= WINDOW_BYTES:
             buffer = memoryview(bytearray(length))
-            await self._content.read(instance, [buffer])
+            await content.read(instance, [buffer])
             await self._pace(length)
             return await self._in_thread(lambda: _store_whole(target, instance.key, buffer))
-        await self._content.verify(instance)
+        await content.verify(instance)
         file = await self._in_thread(lambda: _begin(target, instance.key))
         try:
             buffer = memoryview(bytearray(WINDOW_BYTES))
             for start in range(0, length, WINDOW_BYTES):
                 view = buffer[: min(WINDOW_BYTES, length - start)]
-                await self._content.read_range(instance, start, [view])
+                await content.read_range(instance, start, [view])
                 await self._pace(len(view))
                 await self._in_thread(lambda view=view: _write_all(file, view))  # type: ignore[misc]
             return await self._in_thread(lambda: _finish(file, target, instance.key))
@@ -135,10 +152,10 @@ class FolderSender:
         if self._shaper is not None:
             await self._shaper.pass_through(count)
 
-    async def _path(self, instance: Instance) -> Path:
+    async def _path(self, instance: Instance, content: Content) -> Path:
         limit = HEAD_BYTES
         while True:
-            head = await self._content.read_head(instance, limit)
+            head = await content.read_head(instance, limit)
             is_complete = len(head) >= instance.size_bytes
             header = scan(
                 head, instance.arrival.transfer_syntax_uid, self._template.asked, is_complete=is_complete

@@ -17,7 +17,7 @@ from router.deliver.settle import Ended, settle
 from router.deliver.verdict import Fault, Verdict, of_opening
 from router.errors import ConnectFailed
 from router.logs import get_logger
-from router.model import Delivery, Reason
+from router.model import Delivery, Reason, Wish
 from router.telemetry import Telemetry
 
 SUSPECT_AFTER = 2  # an instance outstanding at so many broken associations in a row is to blame itself
@@ -53,8 +53,10 @@ class Judge:
         self._outage: Verdict = of_opening(ConnectFailed())
         telemetry.destination_up(destination, True)
 
-    def answered(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
-        """The destination said something about this delivery: it is there."""
+    def answered(
+        self, delivery: Delivery, verdict: Verdict, ended: Ended, *, cure: Wish | None = None
+    ) -> None:
+        """The destination said something about this delivery: it is there. ``cure``: see ``settle``."""
         now = self._clock.monotonic()
         if verdict.reason is Reason.OUT_OF_RESOURCES:
             has_changed = self.health.refused(now=now, rng=self._rng)
@@ -62,7 +64,7 @@ class Judge:
             has_changed = self.health.answered(now)
         if has_changed:
             self._changed(verdict, ended.comment)
-        self._settle(delivery, verdict, ended)
+        self._settle(delivery, verdict, ended, cure=cure)
 
     def failed(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         """No answer came. Whoever is at fault backs off."""
@@ -115,10 +117,22 @@ class Judge:
         self._settle(overdue, self._outage, ended, next_try_at=now)
 
     def _settle(
-        self, delivery: Delivery, verdict: Verdict, ended: Ended, *, next_try_at: float | None = None
+        self,
+        delivery: Delivery,
+        verdict: Verdict,
+        ended: Ended,
+        *,
+        next_try_at: float | None = None,
+        cure: Wish | None = None,
     ) -> None:
         outcome = settle(
-            delivery, verdict, ended, policy=self._policy, rng=self._rng, next_try_at=next_try_at
+            delivery,
+            verdict,
+            ended,
+            policy=self._policy,
+            rng=self._rng,
+            next_try_at=next_try_at,
+            cure=cure,
         )
         if verdict.fault is not Fault.ASSOCIATION and self._strikes:
             self._strikes.pop(delivery.delivery_id, None)

@@ -39,10 +39,11 @@ from router.deliver.leases import Leases
 from router.deliver.load import Load
 from router.deliver.queue import Deliveries
 from router.deliver.recorder import Recorder, Revise
+from router.deliver.renditions import Renditions
 from router.deliver.settle import Ended
 from router.deliver.verdict import Verdict, of_error
 from router.logs import get_logger
-from router.model import Delivery, Priority
+from router.model import Delivery, Form, Priority
 from router.telemetry import Telemetry
 
 UNRECORDED_MAX = 1024  # claimed and without a durable outcome: four full backlogs
@@ -66,6 +67,7 @@ class Lane:
         clock: Clock,
         telemetry: Telemetry,
         rng: Random,
+        renditions: Renditions,
         revise: Revise | None = None,
     ) -> None:
         self.name = name
@@ -96,6 +98,7 @@ class Lane:
         self.health = self.judge.health
         self._desks = Desks()
         self.load = Load(deliver, clock)
+        self.renditions = renditions
         self._taken = 0
         self._taken_before = 0
         self._is_draining = False
@@ -121,6 +124,7 @@ class Lane:
                 tasks.start_soon(self._recorder.run)
                 tasks.start_soon(self._watch)
                 tasks.start_soon(self._overtake)
+                tasks.start_soon(self._render)
                 with self._feeding:
                     await self._feed()
                 await self._is_quiet.wait()
@@ -164,7 +168,8 @@ class Lane:
             if self._backlog:
                 self._dispatch()
             is_held_up = self.health.is_rising and bool(self._backlog)
-            if not is_held_up and len(self._backlog) <= self._capacity // 2 and self._room() > 0:
+            held = len(self._backlog) + len(self.renditions)
+            if not is_held_up and held <= self._capacity // 2 and self._room() > 0:
                 await self._refill()
             else:
                 with anyio.move_on_after(RISE_STEP_S if is_held_up else None):
@@ -181,7 +186,7 @@ class Lane:
                 self._dispatch()
 
     async def _refill(self) -> None:
-        limit = min(self._capacity - len(self._backlog), self._room())
+        limit = min(self._capacity - len(self._backlog) - len(self.renditions), self._room())
         only = self._turn.next()
         claimed = await self._leases.claim(limit if only is None else -(-limit // SHARE), only=only)
         if claimed is None:
@@ -235,7 +240,8 @@ class Lane:
             self._open_desk(is_probe=True)
 
     async def _give_back_backlog(self) -> None:
-        rest = self._backlog.clear()
+        rest = self._backlog.clear() + self.renditions.clear()
+        self.renditions.let_go(rest)
         if not await self._leases.give_back(rest):
             self._backlog.extend(rest)
             self._nudge.set()
@@ -374,6 +380,23 @@ class Lane:
         self._recorder.free()
         self._backlog.put_back(delivery)
 
+    def render(self, desk: Desk, delivery: Delivery, forms: tuple[Form, ...]) -> None:
+        del desk.in_hand[delivery.delivery_id]
+        self.renditions.add(delivery, forms)
+
+    async def _render(self) -> None:
+        await self.renditions.run(on_ready=self._rendered, on_failed=self._not_rendered)
+
+    def _rendered(self, delivery: Delivery) -> None:
+        self._backlog.put_back(delivery)
+        self._nudge.set()
+        self._dispatch()
+
+    def _not_rendered(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
+        self._leases.settled(delivery)
+        self.judge.failed(delivery, verdict, ended)
+        self._nudge.set()
+
     @property
     def window(self) -> int:
         return self.load.window(len(self._desks))
@@ -390,7 +413,8 @@ class Lane:
         if self.load.answered(delivery, ended, is_busy=bool(self._backlog)):
             log.debug("delivery adapted", destination=self.name, setting=str(self.load.setting))
             self._level()
-        self.judge.answered(delivery, verdict, ended)
+        cure = self.renditions.cure(delivery, verdict, ended.transfer_syntax_uid)
+        self.judge.answered(delivery, verdict, ended, cure=cure)
 
     def failed(self, desk: Desk, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:
         self._let_go(desk, delivery)
@@ -400,6 +424,7 @@ class Lane:
     def _let_go(self, desk: Desk, delivery: Delivery) -> None:
         del desk.in_hand[delivery.delivery_id]
         self._leases.settled(delivery)
+        self.renditions.let_go((delivery,))
 
     def forgive(self, desk: Desk, delivery: Delivery) -> bool:
         if not self.judge.forgives(delivery):

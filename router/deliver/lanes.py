@@ -17,6 +17,7 @@ from router.deliver.learned import LearnedContext
 from router.deliver.members import MemberQueue, Members
 from router.deliver.modality import TCP, ModalitySender, Network
 from router.deliver.queue import Queue
+from router.deliver.renditions import Maker, Renditions
 from router.deliver.schedule import Hours
 from router.deliver.shaping import Shaper
 from router.logs import get_logger
@@ -41,6 +42,7 @@ class Lanes:
         rng: Random,
         *,
         network: Network = TCP,
+        workshop: Maker | None = None,
     ) -> None:
         self._lanes: dict[str, Lane] = {}
         self._sender_of: dict[str, Sender] = {}
@@ -64,6 +66,7 @@ class Lanes:
                 clock=clock,
                 telemetry=telemetry,
                 rng=rng,
+                renditions=Renditions(deliver, workshop=workshop, content=spool, clock=clock),
                 revise=own.revise if own is not None else None,
             )
 

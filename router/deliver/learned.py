@@ -6,13 +6,13 @@ serve what can be sent, and a delivery that needs a refused one is not kept wait
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from router.plan import MAX_CONTEXTS, Pair, choose_pairs
 
 REFUSED_S = 900.0  # somebody may have configured the destination meanwhile
-REMEMBERED = 512  # pairs; the oldest go first
+REMEMBERED = 1024  # pairs, a dozen for each SOP class; the oldest go first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,21 @@ class Learned:
         self._accepted: dict[Pair, None] = {}  # the latest last
         self._refused: dict[Pair, float] = {}  # until when; the latest last
 
-    def choose(self, waiting: Iterable[Pair], now: float) -> tuple[Pair, ...]:
-        """What a new association should propose: what waits, then what was accepted lately."""
-        wanted = (pair for pair in waiting if not self.is_refused(pair, now))
-        return choose_pairs(wanted, reversed(self._accepted))
+    def choose(self, waiting: Iterable[Sequence[Pair]], now: float) -> tuple[Pair, ...]:
+        """What a new association should propose: what waits, then what was accepted lately.
+
+        ``waiting``: for each instance its pairs, the most wanted first. As long as it is not known that the
+        first is accepted, the others are asked for as well, so that one association finds it all out.
+        """
+        return choose_pairs(
+            (self._to_ask(ladder, now) for ladder in dict.fromkeys(map(tuple, waiting))),
+            reversed(self._accepted),
+        )
+
+    def _to_ask(self, ladder: Sequence[Pair], now: float) -> Sequence[Pair]:
+        if ladder and ladder[0] in self._accepted:
+            return ladder[:1]
+        return [pair for pair in ladder if not self.is_refused(pair, now)]
 
     def learn(self, proposed: Iterable[Pair], accepted: Collection[Pair], now: float) -> None:
         """Remember an association's answers."""

@@ -16,7 +16,7 @@ from router.deliver.queue import Content
 from router.deliver.settle import Ended
 from router.deliver.shaping import Shaper
 from router.deliver.store import Ending, StoreSession, Wire
-from router.deliver.verdict import NO_CONTEXT, of_opening
+from router.deliver.verdict import NO_CONTEXT, NO_FORM, of_opening
 from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from router.dicom.dimse import echo_rq
 from router.dicom.events import CommandReceived
@@ -26,7 +26,7 @@ from router.logs import get_logger
 from router.model import Delivery
 from router.net.connection import Connection
 from router.net.requestor import associate, release
-from router.plan import MAX_CONTEXTS, Pair, pair_of
+from router.plan import MAX_CONTEXTS, Pair
 from router.telemetry import Telemetry
 
 _ECHO_ID = 0xFFFF  # the stores that follow count from 1
@@ -112,8 +112,8 @@ class ModalitySender:
                 desk.judge.reached()
                 return
             desk.put_back(first)
-            ending, has_sent = await self._use(wire, desk)
-            if ending is Ending.STALE and not has_sent:
+            ending, was_of_use = await self._use(wire, desk)
+            if ending is Ending.STALE and not was_of_use:
                 # It is taken and ended at once: to go on would only open one after the other.
                 if (first := desk.take()) is not None:
                     self._fail(desk, first, AssociationLost("ended as soon as it was opened"), started_at)
@@ -126,11 +126,15 @@ class ModalitySender:
     def _first(self, desk: Desk) -> Delivery | None:
         """The next delivery that the destination may take; what it has refused lately is not asked again."""
         while (delivery := desk.take()) is not None:
-            if pair_of(delivery.instance) not in self:
+            pairs = desk.renditions.pairs(delivery)
+            if not all(pair in self for pair in pairs):
                 return delivery
             now = self._clock.now()
-            ended = Ended(started_at=now, ended_at=now, comment="its presentation context was refused lately")
-            desk.failed(delivery, NO_CONTEXT, ended)
+            because = desk.renditions.give_up(delivery)
+            refused = "its presentation contexts were refused lately" if pairs else ""
+            comment = "; ".join(filter(None, (because, refused)))
+            ended = Ended(started_at=now, ended_at=now, comment=comment)
+            desk.failed(delivery, NO_FORM if because else NO_CONTEXT, ended)
         return None
 
     def __contains__(self, pair: object) -> bool:
@@ -184,7 +188,9 @@ class ModalitySender:
             ending = await session.run()
             if ending in (Ending.IDLE, Ending.REOPEN):
                 await self._network.release(wire)
-            return ending, session.has_sent
+            if desk.is_probe and not session.has_sent:
+                desk.judge.reached()  # what it was opened for has to be transcoded first, or went elsewhere
+            return ending, session.has_sent or session.has_rendered
         finally:
             desk.is_open = False
             self._telemetry.association_closed("requestor")
@@ -194,9 +200,9 @@ class ModalitySender:
                     await wire.close(ABORT_GRACE_S)
 
     def _pairs(self, first: Delivery | None, desk: Desk) -> tuple[Pair, ...]:
-        waiting = [pair_of(delivery.instance) for delivery in desk.waiting()]
+        waiting = [desk.renditions.pairs(delivery) for delivery in desk.waiting()]
         if first is not None:
-            waiting.insert(0, pair_of(first.instance))
+            waiting.insert(0, desk.renditions.pairs(first))
         return self.learned.choose(waiting, self._clock.monotonic())
 
     def _request(self, pairs: tuple[Pair, ...], *, with_echo: bool) -> AssociateRequest:

@@ -8,7 +8,7 @@ from random import Random
 from router.config.settings import Retry
 from router.deliver.retry import Again, GiveUp, after_failure, after_outage
 from router.deliver.verdict import Kind, Verdict
-from router.model import Delivery, DeliveryState, Outcome
+from router.model import Delivery, DeliveryState, Outcome, Transcoding, Wish
 
 COMMENT_CHARS = 256  # an error's text is for an operator's line, not an archive
 
@@ -22,6 +22,7 @@ class Ended:
     status: int | None = None
     comment: str = ""
     transfer_syntax_uid: str = ""
+    transcoding: Transcoding | None = None
 
 
 def settle(
@@ -32,15 +33,19 @@ def settle(
     policy: Retry,
     rng: Random,
     next_try_at: float | None = None,
+    cure: Wish | None = None,
 ) -> Outcome:
     """What becomes of ``delivery``.
 
+    ``cure`` is given where another form may help against a permanent failure: then it is tried at once.
     ``next_try_at`` (wall time) is given where the destination was at fault: then no attempt of the delivery's
     budget is used up, and it is due when the destination is tried next.
     """
     state, reason, comment, retry_at = DeliveryState.DELIVERED, verdict.reason, ended.comment, None
     counts = next_try_at is None
-    if verdict.kind is Kind.PERMANENT:
+    if verdict.kind is Kind.PERMANENT and cure is not None:
+        state, retry_at = DeliveryState.PENDING, ended.ended_at
+    elif verdict.kind is Kind.PERMANENT:
         state = DeliveryState.DEAD
     elif verdict.kind is Kind.TRANSIENT:
         then: Again | GiveUp
@@ -74,4 +79,6 @@ def settle(
         transfer_syntax_uid=ended.transfer_syntax_uid,
         retry_at=retry_at,
         counts=counts,
+        wish=cure,
+        transcoding=ended.transcoding,
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -20,10 +19,11 @@ import anyio
 
 from router.clock import Clock
 from router.deliver.desk import Desk, Signal
+from router.deliver.outgoing import Outgoing, choose
 from router.deliver.queue import Content
 from router.deliver.settle import Ended
 from router.deliver.shaping import Shaper
-from router.deliver.verdict import NO_CONTEXT, of_error, of_status
+from router.deliver.verdict import NO_CONTEXT, NO_FORM, of_error, of_status
 from router.dicom.association import Association
 from router.dicom.codes import CommandField
 from router.dicom.dimse import DIMSE_PRIORITIES, Command, store_rq
@@ -37,7 +37,7 @@ from router.errors import (
     StorageError,
 )
 from router.model import Buffer, Delivery
-from router.plan import Carried, NotProposed, Pair, choose_context, pair_of
+from router.plan import NotProposed, Pair, Wanted
 
 WINDOW_BYTES = 1024 * 1024  # of one instance in memory, for each association, and as much again ahead
 _IOV_MAX = 1000  # buffers of one preadv: the kernel takes 1024 (limits.h), the file meta needs one
@@ -74,19 +74,6 @@ class Ending(Enum):
     REOPEN = "reopen"  # there is work that another association can carry
     BROKEN = "broken"  # over, with something outstanding
     STALE = "stale"  # the peer ended it while nothing was outstanding
-
-
-@dataclass(slots=True, eq=False)
-class _Outgoing:
-    """An instance on its way out. ``framed`` is None where it is streamed in windows."""
-
-    delivery: Delivery
-    context_id: int
-    framed: Buffer | None
-    message_id: int = 0
-    started_at: float = 0.0  # wall time; 0: not begun
-    ahead: int = 0  # so many were outstanding when it was sent
-    answer_by: float = math.inf  # on the loop's clock, once it is sent
 
 
 class StoreSession:
@@ -126,11 +113,12 @@ class StoreSession:
         self._scope = anyio.CancelScope()
         self._limit = association.window or WINDOW_CAP
         desk.load.agreed(self._limit)
-        self._outstanding: dict[int, _Outgoing] = {}  # by message id, in the order sent
-        self._ahead: _Outgoing | None = None  # prepared, not sent
+        self._outstanding: dict[int, Outgoing] = {}  # by message id, in the order sent
+        self._ahead: Outgoing | None = None  # prepared, not sent
         self._is_alone = False  # a suspect is outstanding: nothing else goes
         self._progress_at = 0.0
         self.has_sent = False
+        self.has_rendered = False  # it had deliveries for which it has to wait
         self._must_reopen = False
         self._is_over = False
         self._was_idle = False
@@ -222,50 +210,57 @@ class StoreSession:
 
     # ---- preparing
 
-    async def _prepare_next(self) -> _Outgoing | None:
+    async def _prepare_next(self) -> Outgoing | None:
         """The next delivery that this association carries, read and framed."""
-        while (delivery := self._desk.take()) is not None:
-            choice = choose_context(
-                pair_of(delivery.instance), accepted=self._accepted, refused=self._refused
+        desk = self._desk
+        while (delivery := desk.take()) is not None:
+            choice = choose(
+                delivery, desk.renditions, self._content, accepted=self._accepted, refused=self._refused
             )
-            if isinstance(choice, Carried):
-                outgoing = await self._prepare(delivery, choice.context_id)
-                if outgoing is not None:
-                    return outgoing
+            if isinstance(choice, Outgoing):
+                if await self._prepare(choice):
+                    return choice
             elif isinstance(choice, NotProposed):
-                self._desk.put_back(delivery)
+                desk.put_back(delivery)
                 self._must_reopen = True
                 return None
+            elif isinstance(choice, Wanted):
+                self.has_rendered = True
+                desk.render(delivery, choice.forms)
             else:
                 now = self._clock.now()
-                ended = Ended(started_at=now, ended_at=now, comment="no presentation context accepted for it")
-                self._desk.answered(delivery, NO_CONTEXT, ended)
+                because = desk.renditions.give_up(delivery)
+                comment = because or "no presentation context accepted for it"
+                ended = Ended(started_at=now, ended_at=now, comment=comment)
+                desk.answered(delivery, NO_FORM if because else NO_CONTEXT, ended)
         return None
 
-    async def _prepare(self, delivery: Delivery, context_id: int) -> _Outgoing | None:
-        instance = delivery.instance
+    async def _prepare(self, outgoing: Outgoing) -> bool:
+        """Read and frame it, or check it where it is too large for that. False: it could not be read."""
+        instance = outgoing.instance
         started_at = self._clock.now()
         try:
             if instance.size_bytes > self._window:
                 self._scope.deadline = math.inf  # our disk's time is not the peer's
                 began_at = anyio.current_time()
-                await self._content.verify(instance)
+                await outgoing.content.verify(instance)
                 self._grant(anyio.current_time() - began_at)
-                return _Outgoing(delivery, context_id, None)
-            framed, gaps = frame_data_set(context_id, instance.size_bytes, self._max_pdu)
+                return True
+            framed, gaps = frame_data_set(outgoing.context_id, instance.size_bytes, self._max_pdu)
             offset = instance.place.data_set_offset
             if offset > len(self._meta):
                 self._meta = memoryview(bytearray(offset))
-            await self._content.read(instance, [self._meta[:offset], *gaps])
-            return _Outgoing(delivery, context_id, framed)
+            await outgoing.content.read(instance, [self._meta[:offset], *gaps])
+            outgoing.framed = framed
+            return True
         except StorageError as error:
             ended = Ended(started_at=started_at, ended_at=self._clock.now(), comment=str(error))
-            self._desk.failed(delivery, of_error(error), ended)
-            return None
+            self._desk.failed(outgoing.delivery, of_error(error), ended)
+            return False
 
     # ---- sending
 
-    async def _send(self, outgoing: _Outgoing) -> None:
+    async def _send(self, outgoing: Outgoing) -> None:
         self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         outgoing.message_id = self._message_id
         outgoing.started_at = self._clock.now()
@@ -275,7 +270,7 @@ class StoreSession:
         self._desk.load.sent(outgoing.delivery)
         self._expect()
         delivery = outgoing.delivery
-        arrival = delivery.instance.arrival
+        arrival = outgoing.instance.arrival
         association = self._association
         association.send_message(
             outgoing.context_id,
@@ -294,9 +289,9 @@ class StoreSession:
             self._expect()
         outgoing.answer_by = self._progress_at + self._response_s * (outgoing.ahead + 1)
 
-    async def _stream(self, outgoing: _Outgoing) -> None:
+    async def _stream(self, outgoing: Outgoing) -> None:
         """Send a large, verified instance window by window; each window has the whole timeout."""
-        instance = outgoing.delivery.instance
+        instance = outgoing.instance
         size, base = instance.size_bytes, instance.place.data_set_offset
         window = self._window & ~1  # fragments are even but for the last (PS3.8 Annex E.1)
         for start in range(0, size, window):
@@ -305,7 +300,7 @@ class StoreSession:
                 outgoing.context_id, length, self._max_pdu, last=start + length == size
             )
             try:
-                await self._content.read_range(instance, base + start, gaps)
+                await outgoing.content.read_range(instance, base + start, gaps)
             except StorageError as error:
                 # Half a message is out: there is no way to go on but to abort.
                 del self._outstanding[outgoing.message_id]
@@ -380,7 +375,7 @@ class StoreSession:
         ended = self._ended(outgoing, status=status, comment=command.comment)
         self._desk.answered(outgoing.delivery, of_status(status), ended)
 
-    def _match(self, context_id: int, command: Command) -> tuple[_Outgoing, int]:
+    def _match(self, context_id: int, command: Command) -> tuple[Outgoing, int]:
         """The message that this is the response to (PS3.7 §9.3.1.2), and its status."""
         if command.field != CommandField.C_STORE_RSP:
             raise RemoteProtocolError(f"a command {command.field:04X}H instead of a C-STORE response")
@@ -393,13 +388,14 @@ class StoreSession:
             raise RemoteProtocolError("a response without a status")
         return outgoing, command.status
 
-    def _ended(self, outgoing: _Outgoing, *, status: int | None = None, comment: str = "") -> Ended:
+    def _ended(self, outgoing: Outgoing, *, status: int | None = None, comment: str = "") -> Ended:
         return Ended(
             started_at=outgoing.started_at,
             ended_at=self._clock.now(),
             status=status,
             comment=comment,
-            transfer_syntax_uid=outgoing.delivery.instance.arrival.transfer_syntax_uid,
+            transfer_syntax_uid=outgoing.instance.arrival.transfer_syntax_uid,
+            transcoding=outgoing.transcoding,
         )
 
     # ---- idle

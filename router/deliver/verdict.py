@@ -18,6 +18,7 @@ from router.errors import (
     CorruptRecord,
     RemoteProtocolError,
     StorageError,
+    TranscodeFailed,
 )
 from router.model import Reason
 
@@ -70,6 +71,10 @@ def _transient(reason: Reason, fault: Fault = Fault.INSTANCE) -> Verdict:
 
 SUCCESS = _delivered(Reason.SUCCESS)
 NO_CONTEXT = _permanent(Reason.NO_CONTEXT)
+NO_FORM = _permanent(Reason.TRANSCODE)  # what it takes, the instance cannot be brought into
+
+# It came through and the destination could make no sense of it: perhaps it can in another form.
+CURABLE = frozenset({Reason.DATA_SET_MISMATCH, Reason.CANNOT_UNDERSTAND})
 
 _WARNING = _delivered(Reason.WARNING)
 _INVALID = _permanent(Reason.INVALID_INSTANCE)
@@ -128,6 +133,8 @@ def of_error(error: Exception) -> Verdict:
     """Judge what was raised while an instance was read, sent or awaited."""
     if isinstance(error, CorruptRecord):
         return _permanent(Reason.CORRUPT)
+    if isinstance(error, TranscodeFailed):
+        return _transient(Reason.TRANSCODE)
     if isinstance(error, StorageError | OSError):
         return _transient(Reason.DISK)
     if isinstance(error, AssociationTimeout):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -98,6 +98,17 @@ def modality(*, associations: int = 2, response_timeout: float = 5.0, retry: Ret
             associations=associations, response_timeout=response_timeout, connect_timeout=2.0, retry=retry
         ),
     )
+
+
+class AllBut:
+    """All pairs but those of some transfer syntaxes: what a peer may refuse."""
+
+    def __init__(self, *transfer_syntaxes: str) -> None:
+        self._taken = transfer_syntaxes
+
+    def __contains__(self, pair: object) -> bool:
+        assert isinstance(pair, tuple)
+        return pair[1] not in self._taken
 
 
 def data_set(of: Instance) -> bytes:
@@ -196,7 +207,8 @@ class MemoryQueue:
             if outcome.state is DeliveryState.PENDING:
                 assert outcome.retry_at is not None
                 attempts = held.attempts + outcome.counts
-                self.pending.append((outcome.retry_at, replace(held, attempts=attempts)))
+                again = replace(held, attempts=attempts, wish=outcome.wish or held.wish)
+                self.pending.append((outcome.retry_at, again))
         self._tell()
 
     def recall(self, destination: str) -> None:
@@ -260,7 +272,7 @@ class Peer:
     """A scripted acceptor. ``answer`` says what to do with the n-th instance (from 0) and its key."""
 
     answer: Callable[[int, int], Answer] = lambda number, key: 0x0000
-    refuses: frozenset[tuple[str, str]] = frozenset()
+    refuses: Container[tuple[str, str]] = frozenset()
     max_pdu_bytes: int = 16384
     opening: Callable[[int], RouterError | None] = lambda number: None
     opened: int = 0

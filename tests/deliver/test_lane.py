@@ -18,6 +18,7 @@ from router.deliver.desk import Desk
 from router.deliver.lane import Lane
 from router.deliver.lanes import Lanes
 from router.deliver.modality import Network
+from router.deliver.renditions import Maker, Renditions
 from router.dicom.negotiation import AssociateRequest
 from router.errors import AssociationRejected, ConnectFailed, RouterError
 from router.model import Delivery, DeliveryState, Priority, Reason
@@ -63,6 +64,7 @@ class Bench:
         self.telemetry = Recording()
         self.peers = peers or {"pacs": Peer()}
         self.modalities: dict[str, Modality] = {name: modality() for name in self.peers}
+        self.workshop: Maker | None = None
         self._names: dict[int, str] = {}
 
     async def _open(self, to: Modality, request: AssociateRequest) -> MemoryWire:
@@ -82,6 +84,7 @@ class Bench:
             self.telemetry,
             Random(1),
             network=Network(open=self._open, release=self._release),
+            workshop=self.workshop,
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lanes.run)
@@ -560,9 +563,11 @@ class Defective:
 async def test_a_defect_costs_what_was_in_hand_and_the_lane_lives() -> None:
     bench = Bench()
     sender = Defective(bench.queue)
+    deliver = modality(associations=1, retry=FAST).deliver
     lane = Lane(
         "pacs",
-        deliver=modality(associations=1, retry=FAST).deliver,
+        deliver=deliver,
+        renditions=Renditions(deliver, workshop=None, content=bench.queue, clock=bench.clock),
         sender=sender,
         queue=bench.queue,
         clock=bench.clock,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from router.deliver.learned import REFUSED_S, REMEMBERED, Learned
+from router.dicom.syntaxes import RLE_LOSSLESS
 from router.model import DeliveryState, Reason
 from router.plan import MAX_CONTEXTS
 from tests.deliver.samples import CT, EXPLICIT, JPEG, MR, Peer, delivery, instance, modality
@@ -13,9 +14,19 @@ def test_what_was_refused_is_not_proposed_until_that_expires() -> None:
     learned = Learned()
     learned.learn([(CT, JPEG), (CT, EXPLICIT)], {(CT, EXPLICIT)}, now=100.0)
     assert learned.is_refused((CT, JPEG), 100.0 + REFUSED_S - 1)
-    assert learned.choose([(CT, JPEG), (MR, EXPLICIT)], 200.0) == ((MR, EXPLICIT), (CT, EXPLICIT))
+    assert learned.choose([[(CT, JPEG)], [(MR, EXPLICIT)]], 200.0) == ((MR, EXPLICIT), (CT, EXPLICIT))
     assert not learned.is_refused((CT, JPEG), 100.0 + REFUSED_S)
-    assert (CT, JPEG) in learned.choose([(CT, JPEG)], 100.0 + REFUSED_S)
+    assert (CT, JPEG) in learned.choose([[(CT, JPEG)]], 100.0 + REFUSED_S)
+
+
+def test_other_forms_are_asked_for_until_the_first_is_known_to_be_taken() -> None:
+    learned = Learned()
+    ladder = [(CT, JPEG), (CT, EXPLICIT), (CT, RLE_LOSSLESS)]
+    assert learned.choose([ladder, ladder], 0.0) == tuple(ladder)
+    learned.learn(ladder, {(CT, EXPLICIT)}, now=0.0)
+    assert learned.choose([ladder], 1.0) == ((CT, EXPLICIT),)
+    learned.learn([(CT, JPEG)], {(CT, JPEG)}, now=2.0)
+    assert learned.choose([ladder], 3.0) == ((CT, JPEG), (CT, EXPLICIT))
 
 
 def test_the_latest_answer_holds() -> None:

@@ -15,6 +15,7 @@ from router.config.settings import Group
 from router.deliver.lane import Lane
 from router.deliver.members import MemberQueue, Members
 from router.deliver.modality import ModalitySender, Network
+from router.deliver.renditions import Renditions
 from router.errors import ConnectFailed, RouterError, StorageError
 from router.model import Delivery, DeliveryState, Outcome, Priority, Reason
 from router.telemetry import Telemetry
@@ -48,6 +49,7 @@ class Pair:
             self.lanes[name] = Lane(
                 name,
                 deliver=to.deliver,
+                renditions=Renditions(to.deliver, workshop=None, content=self.queue, clock=clock),
                 sender=sender,
                 queue=own,
                 revise=own.revise,

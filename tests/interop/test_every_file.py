@@ -50,9 +50,9 @@ class Site:
 def configuration(storescp: StoreScp, orthanc: Orthanc, sink: Sink) -> Json:
     return {
         "modalities": {
-            "storescp": modality(storescp.port, "STORESCP", retry=RETRY),
-            "orthanc": modality(orthanc.port, "ORTHANC", retry=RETRY),
-            "sink": modality(sink.port, "SINK", retry=RETRY),
+            "storescp": modality(storescp.port, "STORESCP", retry=RETRY, transcode=False),
+            "orthanc": modality(orthanc.port, "ORTHANC", retry=RETRY, transcode=False),
+            "sink": modality(sink.port, "SINK", retry=RETRY, transcode=False),
         },
         "rules": RULES,
     }

@@ -17,13 +17,16 @@ _SEND_S = 120
 
 
 class StoreScp:
-    """A running ``storescp`` that keeps data sets as they come (``+B``), in all the syntaxes it knows."""
+    """A running ``storescp`` that keeps data sets as they come (``+B``).
 
-    def __init__(self, directory: Path, *options: str, port: int | None = None) -> None:
+    ``profile`` is the option that says which transfer syntaxes it takes: ``+xa``, all that it knows.
+    """
+
+    def __init__(self, directory: Path, *options: str, port: int | None = None, profile: str = "+xa") -> None:
         self.directory = directory / "stored"
         self.directory.mkdir(parents=True)
         self.port = port or free_port()
-        command = [require("storescp"), "+B", "+xa", "-pm", "+uf", "--fork", *options]
+        command = [require("storescp"), "+B", profile, "-pm", "+uf", "--fork", *options]
         command += ["-od", str(self.directory), str(self.port)]
         self._program = Program(command, log=directory / "storescp.log", directory=directory)
         self._program.wait_until(lambda: is_accepting(self.port), PATIENCE_S, "storescp accepts")
