@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from router.cli.common import WRONG_USE, JsonOption, err, fail, out, print_json, size, table
@@ -149,6 +150,8 @@ def codecs(as_json: JsonOption = False) -> None:
 
     'Made' are those that a rule's [bold]transcode[/bold] or a
     destination's [bold]transfer_syntaxes[/bold] may name.
+
+    Example: [bold]dicom-router codecs[/bold]
     """
     from router.transform.listing import listing
 
@@ -160,6 +163,6 @@ def codecs(as_json: JsonOption = False) -> None:
     passed = [row.name for row in rows if row.is_passed_only]
     for row in rows:
         if not row.is_passed_only:
-            shown.add_row(row.name, row.uid, row.read, row.made, row.pixels, row.licence)
+            shown.add_row(row.name, row.uid, escape(row.read), escape(row.made), row.pixels, row.licence)
     out.print(shown)
     out.print(f"Passed through only, as whatever is private: {', '.join(passed)}.", markup=False)

@@ -22,6 +22,8 @@ COMMANDS = [
     ["echo"],
     ["send"],
     ["sink"],
+    ["transcode"],
+    ["codecs"],
     ["trace"],
     ["demo"],
     ["queue", "ls"],
