@@ -30,10 +30,12 @@ from router.clock import Clock, SystemClock
 from router.config.settings import Operation, Settings
 from router.config.yaml_nodes import Problems
 from router.deliver.lanes import Lanes
+from router.deliver.modality import network
 from router.deliver.workshop import Workshop
-from router.errors import ConfigurationError, RouterError, StorageError
+from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
 from router.groups import Balance, outstanding
 from router.logs import get_logger
+from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
 from router.outlook import describe_destination
 from router.receive.receiver import Receiver
@@ -134,12 +136,19 @@ class Gateway:
     async def _run_parts(self, spool: Spool) -> None:
         settings, clock, telemetry = self._settings, self._clock, self.telemetry
         balance = Balance(settings.groups, is_up=lambda name: telemetry.destinations_up().get(name, True))
+        keys = self._keyring()
         workshop = await self._open_workshop()
-        rng = random.Random()  # noqa: S311 - jitter, no secret
-        lanes = Lanes(spool, settings, clock, telemetry, rng, workshop=workshop)
+        rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
+        lanes = Lanes(spool, settings, clock, telemetry, rng, network=net, workshop=workshop)
         receiver = Receiver(spool, lambda: self._settings, clock, telemetry)
         listeners = [
-            ListeningPort(listener, receiver.serve, on_reject=telemetry.association_rejected)
+            ListeningPort(
+                listener,
+                receiver.serve,
+                on_reject=telemetry.association_rejected,
+                tls=keys.servers[listener.tls] if listener.tls is not None else None,
+                observer=telemetry,
+            )
             for listener in settings.listeners
         ]
         admin = Admin(
@@ -172,6 +181,12 @@ class Gateway:
             await self._drain(lanes, listeners)
             http.stop()
             parts.cancel_scope.cancel()
+
+    def _keyring(self) -> Keyring:
+        try:
+            return Keyring(self._settings, self.telemetry)
+        except TlsUnusable as error:
+            raise StartFailed(str(error)) from error
 
     def _bind(self, http: HttpServer, listeners: list[ListeningPort]) -> None:
         try:

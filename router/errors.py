@@ -42,6 +42,14 @@ class ConnectFailed(AssociationError):
     """No transport connection: refused, unreachable, unknown host, no answer in time, TLS failed."""
 
 
+class TlsFailed(ConnectFailed):
+    """A TLS handshake failed. ``reason`` is a word of a small closed set, fit for a metric's label."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class AssociationRejected(AssociationError):
     """A-ASSOCIATE-RJ. ``result`` 1 is permanent, 2 transient; source and reason as in PS3.8 Table 9-21."""
 
@@ -77,6 +85,14 @@ class CorruptRecord(StorageError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, out_of_resources=False)
+
+
+class TlsUnusable(RouterError):
+    """A file that TLS needs cannot be used. ``key`` is the key of the ``tls`` block that names it."""
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class UnknownItem(RouterError):

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     REJECTED_TRANSIENT = "rejected_transient"
     REJECTED_PERMANENT = "rejected_permanent"
     CONNECT_FAILED = "connect_failed"
+    TLS_FAILED = "tls_failed"  # connected, and no TLS handshake: certificates, versions, a plain peer
     CONNECTION_LOST = "connection_lost"
     ABORTED = "aborted"
     TIMEOUT = "timeout"

@@ -34,6 +34,7 @@ class Telemetry:
         self._declare_reception()
         self._declare_delivery()
         self._declare_store()
+        self._declare_tls()
 
     def _declare_reception(self) -> None:
         self._received = self._counter("instances_received", "Instances acknowledged to their sender.")
@@ -91,6 +92,16 @@ class Telemetry:
         self._reloads = self._counter("config_reloads", "Reloads of the configuration.", "outcome")
         self._by_depth: dict[tuple[str, str], Gauge] = {}
         self._by_oldest: dict[str, Gauge] = {}
+
+    def _declare_tls(self) -> None:
+        self._handshakes = self._counter(
+            "tls_handshakes", "TLS handshakes that succeeded.", "role", "version", "resumed"
+        )
+        self._tls_failures = self._counter("tls_failures", "TLS handshakes that failed.", "role", "reason")
+        self._tls_reloads = self._counter("tls_reloads", "Certificates and keys read again.", "outcome")
+        self._expiry = self._gauge(
+            "certificate_expiry_seconds", "Until a configured file ends; below 0: it has.", "kind", "path"
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dicom_router_{name}", text, labels, registry=self._registry)
@@ -198,6 +209,24 @@ class Telemetry:
     def destinations_up(self) -> dict[str, bool]:
         """What was last said by :meth:`destination_up` of each."""
         return dict(self._up)
+
+    # TLS
+
+    def tls_secured(self, role: str, version: str, *, is_resumed: bool) -> None:
+        """A handshake is through; ``role`` is ours, ``version`` one that OpenSSL knows."""
+        self._handshakes.labels(role, version, str(is_resumed).lower()).inc()
+
+    def tls_failed(self, role: str, reason: str) -> None:
+        """There is no TLS connection; ``reason`` is from the closed set of ``router.net.tls_words``."""
+        self._tls_failures.labels(role, reason).inc()
+
+    def tls_reloaded(self, outcome: str) -> None:
+        """Files that changed were read again: ``success`` or ``failure``."""
+        self._tls_reloads.labels(outcome).inc()
+
+    def certificate_ends(self, kind: str, path: str, in_s: float) -> None:
+        """How long a ``certificate``, ``ca`` or ``crl`` of the configuration is still good."""
+        self._expiry.labels(kind, path).set(in_s)
 
     # Store
 

@@ -53,6 +53,7 @@ FENCES = {
     "pynetdicom": {"dicom"},
     "pydicom": {"dicom", "rules", "transform", "samples", "cli"},
     "ssl": {"net"},
+    "cryptography": {"net"},
     "apsw": {"spool", "query"},
     "sqlite3": set[str](),
     "structlog": {"logs"},

@@ -20,6 +20,7 @@ from router.config import schema
 from router.config.checks import as_written, check_groups, check_hours, split_destinations
 from router.config.orthanc_keys import in_our_keys
 from router.config.settings import FolderDestination, Operation, Settings
+from router.config.tls import check_tls, resolve_tls
 from router.config.yaml_nodes import (
     Block,
     Listing,
@@ -211,6 +212,7 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
                 problems.add(key.mark, f"{section}.{key.text}: a modality has this name already")
     check_groups(settings, tree, problems)
     check_hours(settings, tree, problems)
+    check_tls(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
         for keyword in _FIELD.findall(destination.folder):
@@ -243,6 +245,7 @@ def _from_base(settings: Settings, base: Path) -> Settings:
         name: replace(destination, folder=_absolute(destination.folder, base))
         for name, destination in settings.destinations.items()
     }
+    settings = resolve_tls(settings, base)
     return replace(
         settings, data_dir=Path(_absolute(str(settings.data_dir), base)), destinations=destinations
     )

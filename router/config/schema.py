@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 from router.config.orthanc_keys import KEYS as ORTHANC_KEYS
-from router.config.settings import Deliver, FolderDestination, Listener, Modality, Settings
+from router.config.settings import Deliver, FolderDestination, Modality, Settings
 
 # Refused by name rather than as unknown: somebody has read design.md, and is told that it is yet to come.
 _LATER: dict[type, frozenset[str]] = {
-    Listener: frozenset({"tls"}),
-    Modality: frozenset({"tls", "transcode", "dicomweb"}),
+    Modality: frozenset({"transcode", "dicomweb"}),
     FolderDestination: frozenset({"dicomweb", "auth", "tls", "headers"}),
     Deliver: frozenset({"storage_commitment"}),
-    Settings: frozenset({"tls", "dicomweb", "index", "query", "tokens", "deidentify", "cluster"}),
+    Settings: frozenset({"dicomweb", "index", "query", "tokens", "deidentify", "cluster"}),
 }
 
 
@@ -38,10 +38,16 @@ def _class_at(location: Sequence[object]) -> type | None:
     for part in location:
         if isinstance(here, type) and is_dataclass(here):
             hints = get_type_hints(here, include_extras=False)
-            here = hints.get(str(part))
+            here = _present(hints.get(str(part)))
         else:  # dict[str, X] and tuple[X, ...]: any key, any position
             here = _element(here)
     return here if isinstance(here, type) and is_dataclass(here) else None
+
+
+def _present(hint: object) -> object:
+    """``X`` of ``X | None``."""
+    arguments = [one for one in get_args(hint) if one is not NoneType]
+    return arguments[0] if isinstance(hint, UnionType) and len(arguments) == 1 else hint
 
 
 def _element(hint: object) -> object:

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from router.config.forms import Preferences
 from router.config.hours import EVERY_DAY, Between, Days, TimeZone
 from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Rate, Size, parse_rate
+from router.config.tls import ListenerTls, ModalityTls, TlsDefaults
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -56,6 +57,7 @@ class Listener:
     port: ListenPort
     host: str = ""  # all addresses
     name: str = ""  # as in rules and traces; the port where not given
+    tls: ListenerTls | None = None  # None: plain
     limits: Limits = Field(default_factory=Limits)
 
     @property
@@ -140,7 +142,9 @@ class Modality:
     accept: tuple[Operation, ...] = ALL_OPERATIONS
     send: tuple[Operation, ...] = ALL_OPERATIONS
     local_ae_title: AeTitle | None = None  # our calling AE title towards it, if not the gateway's own
+    tls: ModalityTls | None = None  # towards it; None: plain
     check_host: bool = False  # its associations must come from ``host``
+    certificate_names: tuple[str, ...] = ()  # its associations must show a certificate with one of these
     quota: Size | None = None  # bytes from it that are not delivered yet; more are answered with A700
     deliver: Deliver = Field(default_factory=Deliver)
 
@@ -206,6 +210,7 @@ class Settings:
     ae_title: AeTitle = "ROUTER"
     data_dir: Path = Path("./data")
     listeners: tuple[Listener, ...] = Field(default=(Listener(port=11112),), min_length=1)
+    tls: TlsDefaults = Field(default_factory=TlsDefaults)  # what ``tls`` blocks leave out
     http: Http = Field(default_factory=Http)
     modalities: dict[str, Modality] = Field(default_factory=dict)
     destinations: dict[str, FolderDestination] = Field(default_factory=dict)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import cast
 
 import anyio
 
 from router.clock import Clock
 from router.config.settings import Modality, Operation
+from router.config.tls import ModalityTls
 from router.deliver.desk import Desk
 from router.deliver.learned import Learned
 from router.deliver.queue import Content
@@ -25,12 +28,15 @@ from router.errors import AssociationError, AssociationLost, AssociationTimeout,
 from router.logs import get_logger
 from router.model import Delivery
 from router.net.connection import Connection
+from router.net.credentials import Credentials
 from router.net.requestor import associate, release
 from router.plan import MAX_CONTEXTS, Pair
 from router.telemetry import Telemetry
 
 _ECHO_ID = 0xFFFF  # the stores that follow count from 1
 ABORT_GRACE_S = 1.0  # for the transport to go after an abort; then it is cut
+
+Keys = Mapping[ModalityTls, Credentials]
 
 log = get_logger("deliver")
 
@@ -43,7 +49,7 @@ class Network:
     release: Callable[[Wire], Awaitable[None]]
 
 
-async def _open(modality: Modality, request: AssociateRequest) -> Wire:
+async def _open(keys: Keys, modality: Modality, request: AssociateRequest) -> Wire:
     deliver = modality.deliver
     return await associate(
         host=modality.host,
@@ -52,6 +58,7 @@ async def _open(modality: Modality, request: AssociateRequest) -> Wire:
         connect_s=deliver.connect_timeout,
         reply_s=deliver.response_timeout,
         message_s=deliver.response_timeout,
+        tls=keys[modality.tls] if modality.tls is not None else None,
     )
 
 
@@ -60,7 +67,12 @@ async def _release(wire: Wire) -> None:
     await release(wire)
 
 
-TCP = Network(open=_open, release=_release)
+def network(keys: Keys) -> Network:
+    """Real sockets; ``keys`` has the credentials of every modality with TLS."""
+    return Network(open=partial(_open, keys), release=_release)
+
+
+TCP = network(MappingProxyType({}))
 
 
 class ModalitySender:

@@ -18,6 +18,7 @@ from router.errors import (
     CorruptRecord,
     RemoteProtocolError,
     StorageError,
+    TlsFailed,
     TranscodeFailed,
 )
 from router.model import Reason
@@ -122,6 +123,8 @@ def of_opening(error: Exception) -> Verdict:
         reason = Reason.PROTOCOL_ERROR
     elif isinstance(error, AssociationLost):
         reason = _lost(error)
+    elif isinstance(error, TlsFailed):
+        reason = Reason.TLS_FAILED
     elif isinstance(error, ConnectFailed | OSError):
         reason = Reason.CONNECT_FAILED
     else:

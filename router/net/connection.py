@@ -26,8 +26,10 @@ from router.errors import (
     AssociationTimeout,
     RemoteProtocolError,
     RouterError,
+    TlsFailed,
 )
 from router.model import Buffer
+from router.net.tls_words import FIRST_BYTES, TlsReason, is_tls
 
 CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
 FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
@@ -57,6 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         self.window = window
         self.owed = 0  # answers that its owner has still to give
         self.peer = ""
+        self.certificate_names: frozenset[str] = frozenset()  # of the peer's certificate, where it showed one
+        self.is_tls_on_plain = False  # the peer began a TLS handshake, and this is no TLS port
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._events: deque[Event] = deque()
@@ -111,6 +115,11 @@ class Connection(asyncio.BufferedProtocol):
         self._rearm()
         if self.association.is_closed:
             self._close_transport()
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What carries it: TCP itself, or TLS over it."""
+        return self._transport
 
     @property
     def is_closed(self) -> bool:
@@ -176,7 +185,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             events = association.receive_data(self._chunk[start:end], now)
         except RemoteProtocolError as error:
-            self._fail(error)
+            self._fail(self._told(error, bytes(self._chunk[: min(end, FIRST_BYTES)])))
             self._write_now(association.data_to_send())
             self._close_transport()
             return
@@ -202,11 +211,8 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         self._take(self.association.receive_eof(self._loop.time()))
-        self._fail(
-            AssociationLost(
-                "the connection was lost" if exc is not None else "the peer closed the connection"
-            )
-        )
+        said = "the connection was lost" if exc is not None else "the peer closed the connection"
+        self._fail(exc if isinstance(exc, RouterError) else AssociationLost(said))
         self._chunk = memoryview(b"")
         for waiter in (self._writer, self._lost):
             _wake(waiter)
@@ -253,6 +259,17 @@ class Connection(asyncio.BufferedProtocol):
         if self._failure is None:
             self._failure = failure
         _wake(self._reader)
+
+    def _told(self, error: RemoteProtocolError, first: bytes) -> RouterError:
+        """What no PDU begins with may be TLS, which says more than its number."""
+        if self.association.contexts or not is_tls(first):
+            return error
+        if self.association.request is None:
+            self.is_tls_on_plain = True
+            return RemoteProtocolError("the peer speaks TLS, and this port is plain")
+        return TlsFailed(
+            "the peer speaks TLS on that port, and none is configured for it (tls)", reason=TlsReason.TLS_PEER
+        )
 
     def _resume_reading(self) -> None:
         self._is_read_paused = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -19,10 +18,16 @@ from anyio.abc import TaskGroup
 from router.config.settings import Listener
 from router.dicom.association import Association
 from router.dicom.events import AssociationRequested
-from router.errors import AssociationError, RemoteProtocolError, RouterError
+from router.errors import AssociationError, RemoteProtocolError, RouterError, TlsFailed
+from router.logs import get_logger
+from router.net.certificates import names_of
 from router.net.connection import Connection
+from router.net.credentials import Credentials, TlsObserver
+from router.net.tls_channel import TlsChannel
+from router.net.tls_words import Side, TlsReason
 
 BACKLOG = 1024  # connections the kernel keeps for us while the loop is busy
+HANDSHAKES = 512  # TLS handshakes at once; one more ends the oldest, so who is silent keeps nobody out
 CLOSE_GRACE_S = 5.0  # for the peer to take our last bytes and close (ARTIM, PS3.8 §9.1.5)
 DRAIN_IDLE_S = 1.0  # a sender that asks nothing for so long is not kept waiting for
 _REJECTED_TRANSIENT = 2
@@ -31,6 +36,8 @@ _TEMPORARY_CONGESTION = 1
 _LOCAL_LIMIT_EXCEEDED = 2
 
 Handler = Callable[[Connection], Awaitable[None]]
+
+log = get_logger("net")
 
 
 class ListeningPort:
@@ -42,12 +49,15 @@ class ListeningPort:
         handler: Handler,
         *,
         on_reject: Callable[[str], None],
-        tls: ssl.SSLContext | None = None,
+        tls: Credentials | None = None,
+        observer: TlsObserver | None = None,
     ) -> None:
         self._settings = settings
         self._handler = handler
         self._on_reject = on_reject
         self._tls = tls
+        self._observer = observer
+        self._shaking: dict[TlsChannel, None] = {}  # in the midst of a handshake, the oldest first
         self._sockets: list[socket.socket] = []
         self._port = settings.port
         self._servers: list[asyncio.Server] = []
@@ -93,7 +103,7 @@ class ListeningPort:
                 try:
                     for sock in self._sockets:
                         server = await loop.create_server(
-                            self._new, sock=sock, backlog=BACKLOG, ssl=self._tls, start_serving=False
+                            self._meet, sock=sock, backlog=BACKLOG, start_serving=False
                         )
                         self._servers.append(server)
                         await server.start_serving()
@@ -101,8 +111,7 @@ class ListeningPort:
                 finally:
                     self._tasks = None
                     self.stop_accepting()
-                    for connection in list(self._open):
-                        connection.abort()
+                    self._hang_up()
         finally:
             self.stop_accepting()
 
@@ -116,6 +125,7 @@ class ListeningPort:
     async def drain(self) -> None:
         """Take nobody new, let messages under way end, drop who asks nothing; return when all are gone."""
         self.stop_accepting()
+        self._hang_up(shaking_only=True)
         while self._open:
             for connection in list(self._open):
                 if connection.idle_s() >= DRAIN_IDLE_S:
@@ -124,11 +134,62 @@ class ListeningPort:
             with anyio.move_on_after(DRAIN_IDLE_S / 4):
                 await self._emptied.wait()
 
+    def _hang_up(self, *, shaking_only: bool = False) -> None:
+        for channel in list(self._shaking):
+            channel.abort()
+        for connection in () if shaking_only else list(self._open):
+            connection.abort()
+
     async def wait_idle(self) -> None:
         """Return when no association is open any more."""
         while self._open:
             self._emptied.clear()
             await self._emptied.wait()
+
+    def _meet(self) -> asyncio.BaseProtocol:
+        """Whoever has connected: at once an association, or first a TLS handshake."""
+        if self._tls is None or self._settings.tls is None:
+            return self._new()
+        if len(self._shaking) >= HANDSHAKES:
+            oldest = next(iter(self._shaking))
+            oldest.give_up(TlsFailed("others wait for a handshake", reason=TlsReason.OVER_LIMIT))
+        channel = TlsChannel(
+            self._tls.context,
+            Side(is_server=True),
+            make=self._secured,
+            on_failed=self._failed,
+            handshake_s=self._settings.tls.handshake_timeout,
+        )
+        self._shaking[channel] = None
+        return channel
+
+    def _secured(self, channel: TlsChannel) -> Connection:
+        self._shaking.pop(channel, None)
+        tls = channel.tls
+        if self._observer is not None:
+            self._observer.tls_secured("acceptor", tls.version() or "", is_resumed=bool(tls.session_reused))
+        connection = self._new()
+        certificate = tls.getpeercert(binary_form=True)
+        if certificate is not None:  # never one that was not verified: without client_ca none is asked for
+            connection.certificate_names = names_of(certificate)
+        return connection
+
+    def _failed(self, channel: TlsChannel, failure: TlsFailed) -> None:
+        self._shaking.pop(channel, None)
+        self._note(failure.reason)
+        is_probe = failure.reason == TlsReason.CLOSED and not channel.has_spoken
+        tell = log.debug if is_probe else log.warning  # load balancers look whether the port is open
+        tell(
+            "TLS handshake failed",
+            listener=self._settings.label,
+            peer=channel.peer,
+            reason=failure.reason,
+            detail=str(failure),
+        )
+
+    def _note(self, reason: str) -> None:
+        if self._observer is not None:
+            self._observer.tls_failed("acceptor", reason)
 
     def _new(self) -> Connection:
         limits = self._settings.limits
@@ -166,6 +227,8 @@ class ListeningPort:
         except (AssociationError, RemoteProtocolError):
             pass  # the handler has said what there is to say; the connection is over
         finally:
+            if connection.is_tls_on_plain:
+                self._note(TlsReason.TLS_PEER)
             connection.abort()
             self._open.discard(connection)
             self._by_peer[connection.peer] -= 1

@@ -7,7 +7,6 @@ association is aborted and never used again (PS3.7 §7.5.2 leaves no other way t
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 
 from router.dicom.association import Association
@@ -27,9 +26,12 @@ from router.errors import (
     AssociationTimeout,
     ConnectFailed,
     RemoteProtocolError,
+    TlsFailed,
 )
 from router.model import Buffer
 from router.net.connection import Connection
+from router.net.credentials import Credentials
+from router.net.tls_client import remember, secure
 
 PDU_CAP_BYTES = 4 * 1024 * 1024  # an answer larger than this is no DICOM
 COMMAND_CAP_BYTES = 65536
@@ -45,12 +47,12 @@ async def associate(
     reply_s: float = 30.0,
     idle_s: float = 3600.0,
     message_s: float = 60.0,
-    tls: ssl.SSLContext | None = None,
+    tls: Credentials | None = None,
 ) -> Connection:
     """Open an association; it is established when this returns.
 
-    Raises ``ConnectFailed``, ``AssociationRejected``, ``AssociationLost``, ``AssociationTimeout`` or
-    ``RemoteProtocolError``.
+    Raises ``ConnectFailed`` (with TLS ``TlsFailed``), ``AssociationRejected``, ``AssociationLost``,
+    ``AssociationTimeout`` or ``RemoteProtocolError``.
     """
     loop = asyncio.get_running_loop()
 
@@ -67,8 +69,11 @@ async def associate(
         return Connection(association)
 
     try:
-        async with asyncio.timeout(connect_s):
-            _, connection = await loop.create_connection(made, host, port, ssl=tls)
+        if tls is not None:
+            connection = await secure(made, host, port, tls, connect_s=connect_s)
+        else:
+            async with asyncio.timeout(connect_s):
+                _, connection = await loop.create_connection(made, host, port)
     except TimeoutError:
         raise ConnectFailed(f"no connection to {host}:{port} within {connect_s:g} s") from None
     except OSError as error:
@@ -76,12 +81,19 @@ async def associate(
     try:
         await connection.flush()
         event = await connection.next_event()
+        if tls is not None:
+            remember(connection, host, port, tls)
         if isinstance(event, Rejected):
             raise AssociationRejected(
                 result=event.result, source=event.source, reason=event.reason, text=event.text
             )
         if not isinstance(event, AssociationAccepted):
             raise RemoteProtocolError("the answer to A-ASSOCIATE-RQ is neither accept nor reject")
+    except TlsFailed as error:  # a server's word on our certificate comes behind the handshake
+        connection.abort()
+        if tls is not None and tls.observer is not None:
+            tls.observer.tls_failed("requestor", error.reason)
+        raise TlsFailed(f"no TLS with {host}:{port}: {error}", reason=error.reason) from None
     except BaseException:
         connection.abort()
         raise

@@ -84,11 +84,6 @@ def test_paths_are_meant_from_the_file(tmp_path: Path) -> None:
         ("- a", "1:1: the configuration must be a mapping"),
         ("drain: ${X}", "1:8: environment variable X is not set"),
         ("ae_title: A\nae_title: B", "2:1: key 'ae_title' stands here a second time"),
-        ("listeners: [{port: 1, tls: {key: k}}]", "1:23: listeners.0.tls: not supported yet by this version"),
-        (
-            "modalities: {a: {ae_title: A, host: h, port: 1, tls: {ca: x}}}",
-            "1:49: modalities.a.tls: not supported yet by this version",
-        ),
         ("destinations: {a: {folder: x, first: 1}}", "1:31: destinations.a.first: unknown key"),
         ("destinations: {a: {folder: '{PatentID}'}}", "did you mean 'PatientID'?"),
         ("destinations: {hold: {folder: x}}", "1:16: destinations.hold: this name has a meaning of its own"),

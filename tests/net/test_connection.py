@@ -1,16 +1,19 @@
-"""Two ends on a real socket: what a connection promises to the task that owns it."""
+"""Two ends on a real socket, plain and with TLS: what a connection promises to the task that owns it."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio
 import pytest
 
 from router.config.settings import Limits, Listener
+from router.config.tls import ListenerTls, ModalityTls
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, VERIFICATION, Status
 from router.dicom.dimse import echo_rsp, store_rq, store_rsp
 from router.dicom.events import AssociationRequested, CommandReceived, DataReceived, ReleaseRequested
@@ -25,8 +28,10 @@ from router.errors import (
     RemoteProtocolError,
 )
 from router.net.connection import Connection
+from router.net.credentials import Credentials
 from router.net.listener import ListeningPort
 from router.net.requestor import associate, echo, receive_response, release, send_store
+from tests.peers.certificates import Authority
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 REQUEST = AssociateRequest(
@@ -37,6 +42,35 @@ REQUEST = AssociateRequest(
         ProposedContext(id=3, abstract_syntax=CT, transfer_syntaxes=(EXPLICIT_VR_LITTLE_ENDIAN,)),
     ),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Security:
+    """The credentials of both ends; mutual."""
+
+    listener: ListenerTls
+    server: Credentials
+    client: Credentials
+
+
+_security: list[Security | None] = [None]  # of the test that runs
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Security:
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    own, theirs = authority.issue("server"), authority.issue("client")
+    tls = ListenerTls(certificate=own.certificate, key=own.key, client_ca=authority.ca)
+    client = ModalityTls(certificate=theirs.certificate, key=theirs.key, ca=authority.ca)
+    return Security(listener=tls, server=Credentials(tls, "server"), client=Credentials(client, "client"))
+
+
+@pytest.fixture(params=["plain", "tls"], autouse=True)
+def security(request: pytest.FixtureRequest, credentials: Security) -> Iterator[None]:
+    """Every test of this file runs both ways."""
+    _security[0] = credentials if request.param == "tls" else None
+    yield
+    _security[0] = None
 
 
 class Scp:
@@ -83,8 +117,13 @@ class Scp:
 async def listening(
     handler: Callable[[Connection], Awaitable[None]], limits: Limits | None = None
 ) -> AsyncIterator[ListeningPort]:
+    security = _security[0]
+    tls = security.listener if security else None
     port = ListeningPort(
-        Listener(port=0, host="127.0.0.1", limits=limits or Limits()), handler, on_reject=lambda _: None
+        Listener(port=0, host="127.0.0.1", limits=limits or Limits(), tls=tls),
+        handler,
+        on_reject=lambda _: None,
+        tls=security.server if security else None,
     )
     port.bind()
     async with anyio.create_task_group() as tasks:
@@ -94,7 +133,14 @@ async def listening(
 
 
 async def connect(port: ListeningPort) -> Connection:
-    return await associate(host="127.0.0.1", port=port.port, request=REQUEST)
+    tls = _security[0].client if _security[0] else None
+    return await associate(host="127.0.0.1", port=port.port, request=REQUEST, tls=tls)
+
+
+async def dial(port: ListeningPort) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A peer that need not speak DICOM."""
+    context: ssl.SSLContext | None = _security[0].client.context if _security[0] else None
+    return await asyncio.open_connection("127.0.0.1", port.port, ssl=context)
 
 
 async def store(connection: Connection, data: bytes, message_id: int = 1) -> int:
@@ -149,7 +195,7 @@ async def test_a_connection_that_dies_is_a_loss_and_leaves_no_task() -> None:
 async def test_garbage_is_answered_with_an_abort() -> None:
     scp = Scp()
     async with listening(scp) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        reader, writer = await dial(port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n" * 4)
         answer = await reader.read()
         assert answer[:2] == b"\x07\x00"  # A-ABORT
@@ -161,7 +207,7 @@ async def test_garbage_is_answered_with_an_abort() -> None:
 async def test_a_peer_that_never_asks_is_dropped_after_artim() -> None:
     scp = Scp()
     async with listening(scp, Limits(request_s=0.05)) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        reader, writer = await dial(port)
         assert await reader.read() is not None
         writer.close()
         await port.wait_idle()
