@@ -90,6 +90,7 @@ class Admin:
         dicom_ports: Callable[[], Sequence[int]],
         switches: Switches,
         learned: Callable[[str], Sequence[LearnedContext]] = lambda destination: (),
+        warnings: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.actions = Actions(spool=spool, settings=settings, clock=clock, switches=switches)
         self._outlook = Outlook(settings)
@@ -100,6 +101,7 @@ class Admin:
         self._destinations_up = destinations_up
         self._dicom_ports = dicom_ports
         self._learned = learned
+        self._warnings = warnings
         self._started_at = clock.now()
         self._started_monotonic = clock.monotonic()
 
@@ -112,7 +114,7 @@ class Admin:
         elif self.actions.draining is not None:
             reasons.append("draining")
         reasons += self._spool.problems
-        return Readiness(is_ready=not reasons, reasons=tuple(reasons))
+        return Readiness(is_ready=not reasons, reasons=tuple(reasons), warnings=tuple(self._warnings()))
 
     async def queue(
         self,

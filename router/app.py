@@ -35,6 +35,7 @@ from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
 from router.groups import Balance, outstanding
 from router.logs import get_logger
+from router.net.key_keeper import KeyKeeper
 from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
 from router.outlook import describe_destination
@@ -85,6 +86,7 @@ class Gateway:
         self._phase = Phase.STARTING
         self._stop = anyio.Event()
         self._ready = anyio.Event()
+        self._keeper: KeyKeeper | None = None
         self._ports = Ports(dicom=(), http=0)
         self.telemetry = Telemetry()
 
@@ -137,6 +139,7 @@ class Gateway:
         settings, clock, telemetry = self._settings, self._clock, self.telemetry
         balance = Balance(settings.groups, is_up=lambda name: telemetry.destinations_up().get(name, True))
         keys = self._keyring()
+        self._keeper = keeper = KeyKeeper(keys, settings.tls, clock, telemetry)
         workshop = await self._open_workshop()
         rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
         lanes = Lanes(spool, settings, clock, telemetry, rng, network=net, workshop=workshop)
@@ -160,10 +163,12 @@ class Gateway:
             dicom_ports=lambda: self._ports.dicom,
             switches=_switches(lanes, listeners, telemetry),
             learned=lanes.learned,
+            warnings=keeper.warnings,
         )
         for name in settings.destination_names:
             telemetry.destination_paused(name, False)
         await admin.actions.restore()
+        await keeper.look()
         http = HttpServer(HttpApp(admin=admin, telemetry=telemetry, clock=clock))
         self._bind(http, listeners)
         async with anyio.create_task_group() as parts:
@@ -173,6 +178,7 @@ class Gateway:
             parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance)
             parts.start_soon(self._keep_gauges, spool, lanes, balance)
             parts.start_soon(receiver.quotas.run)
+            parts.start_soon(keeper.run)
             parts.start_soon(http.serve)
             for listener in listeners:
                 parts.start_soon(listener.serve)
@@ -261,7 +267,12 @@ class Gateway:
                     self._stop.set()
 
     async def reload(self) -> bool:
-        """Read the configuration again and swap all rules, or none. What else changed is named in the log."""
+        """Read certificates and the configuration again; swap all rules, or none.
+
+        What else changed in the configuration is named in the log.
+        """
+        if self._keeper is not None:
+            await self._keeper.look(all_of_them=True)
         if self._config_path is None:
             return False
         try:

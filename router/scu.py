@@ -23,6 +23,7 @@ from router.dicom.pdu import frame_data_set
 from router.errors import AssociationError, RemoteProtocolError, RouterError
 from router.net import requestor
 from router.net.connection import Connection
+from router.net.credentials import Credentials
 
 CHUNK_BYTES = 1024 * 1024  # of a file in memory at once
 IDENTITY_BYTES = 4096  # the UIDs of group 8 stand within them
@@ -42,6 +43,7 @@ class Target:
     connect_s: float = 10.0
     response_s: float = 60.0
     max_pdu_bytes: int = 131072
+    tls: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +268,11 @@ async def _associate(target: Target, contexts: Sequence[ProposedContext]) -> Con
     )
     try:
         return await requestor.associate(
-            host=target.host, port=target.port, request=request, connect_s=target.connect_s
+            host=target.host,
+            port=target.port,
+            request=request,
+            connect_s=target.connect_s,
+            tls=target.tls,
         )
     except RemoteProtocolError as error:
         raise AssociationError(f"{target.host}:{target.port} does not speak DICOM: {error}") from error

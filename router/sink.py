@@ -22,6 +22,7 @@ from typing import BinaryIO, TextIO
 import anyio
 
 from router.config.settings import Limits, Listener
+from router.config.tls import ListenerTls
 from router.dicom.codes import CommandField, Status
 from router.dicom.dimse import Command, echo_rsp, failure_rsp, store_rsp
 from router.dicom.events import AssociationRequested, CommandReceived, DataReceived, ReleaseRequested
@@ -30,6 +31,7 @@ from router.dicom.part10 import file_meta
 from router.errors import AssociationError, RemoteProtocolError
 from router.model import Arrival, Origin
 from router.net.connection import Connection
+from router.net.credentials import Credentials
 from router.net.listener import ListeningPort
 from router.receive.answers import Answers
 
@@ -78,6 +80,7 @@ class SinkOptions:
     transfer_syntaxes: tuple[str, ...] = ()  # accept no other; empty: all
     max_pdu_bytes: int = 131072
     window: int = 1  # accept so many outstanding on one association, and answer as they are done
+    tls: ListenerTls | None = None
     ready_file: Path | None = None  # written with {"dicom": [port]} once the port is open
     seed: int | None = None
 
@@ -256,8 +259,9 @@ class Sink:
         limits = Limits(
             max_pdu_bytes=options.max_pdu_bytes, associations=10_000, associations_per_peer=10_000
         )
-        listener = Listener(port=options.port, host=options.host, limits=limits)
-        port = ListeningPort(listener, self.serve, on_reject=lambda _: None)
+        listener = Listener(port=options.port, host=options.host, limits=limits, tls=options.tls)
+        keys = Credentials(options.tls, "sink") if options.tls is not None else None
+        port = ListeningPort(listener, self.serve, on_reject=lambda _: None, tls=keys)
         port.bind()
         if options.directory is not None:
             options.directory.mkdir(parents=True, exist_ok=True)

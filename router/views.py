@@ -45,6 +45,7 @@ class Readiness:
 
     is_ready: bool
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # what will be wrong unless somebody acts, e.g. a certificate's end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -15,9 +18,13 @@ import pytest
 
 from router import config, samples, scu
 from router.app import Gateway, StartFailed, first_cause
+from router.config.tls import ModalityTls
+from router.errors import AssociationRejected
 from router.net.connection import Connection
+from router.net.credentials import Credentials
 from router.scu import SendFile, Target
 from router.sink import Sink, SinkOptions
+from tests.peers.certificates import Authority
 
 CONFIGURATION = """
 ae_title: ROUTER
@@ -209,6 +216,83 @@ async def test_a_reload_cannot_name_a_destination_that_is_not_served_yet(tmp_pat
         (tmp_path / "router.yaml").write_text(text)
         config.load_all(tmp_path / "router.yaml", {})  # it is valid; only not without a restart
         assert not await gateway.reload()
+
+
+def tls_configuration(directory: Path, more: str = "") -> tuple[Path, Authority]:
+    """A gateway that speaks TLS, with a certificate that ends in ten days."""
+    authority = Authority(directory)
+    authority.issue("own", not_after=datetime.now(UTC) + timedelta(days=10))
+    path = write_configuration(directory)
+    text = path.read_text().replace(
+        "port: 0, host: 127.0.0.1",
+        f"port: 0, host: 127.0.0.1, tls: {{certificate: own.pem, key: own.key{more}}}",
+    )
+    path.write_text(text)
+    return path, authority
+
+
+async def test_certificates_are_read_again_at_a_signal(tmp_path: Path) -> None:
+    path, authority = tls_configuration(tmp_path)
+    gateway = make(path)
+    keys = Credentials(ModalityTls(ca=authority.ca), "test")
+    async with running(gateway) as plain:
+        target = replace(plain, tls=keys)
+        assert await scu.echo(target) == 0
+        Path(tmp_path / "own.key").write_text("half a file")
+        assert await gateway.reload()  # the rules are well
+        assert metric(gateway, 'dicom_router_tls_reloads_total{outcome="failure"} 1.0')
+        assert await scu.echo(target) == 0
+        authority.issue("own")
+        await gateway.reload()
+        assert metric(gateway, 'dicom_router_tls_reloads_total{outcome="success"} 1.0')
+        assert await scu.echo(target) == 0
+        with pytest.raises(AssociationRejected):
+            await scu.echo(plain)
+        assert metric(gateway, 'dicom_router_tls_failures_total{reason="plain_peer",role="acceptor"} 1.0')
+
+
+async def test_a_title_is_bound_to_its_certificate(tmp_path: Path) -> None:
+    path, authority = tls_configuration(tmp_path, ", client_ca: ca.pem")
+    text = path.read_text().replace("port: 1,", "port: 1, certificate_names: [pacs.example],")
+    path.write_text(text)
+    gateway = make(path)
+    known, other = authority.issue("known", "pacs.example"), authority.issue("other", "other.example")
+    async with running(gateway) as plain:
+        for issued, calling_ae, is_in in (
+            (known, "PACS", True),
+            (other, "PACS", False),
+            (other, "ANYBODY", True),
+        ):
+            tls = ModalityTls(ca=authority.ca, certificate=issued.certificate, key=issued.key)
+            target = replace(plain, tls=Credentials(tls, "test"), calling_ae=calling_ae)
+            if is_in:
+                assert await scu.echo(target) == 0
+            else:
+                with pytest.raises(AssociationRejected, match="calling AE title not recognized"):
+                    await scu.echo(target)
+    reason = 'reason="certificate_not_recognised"'
+    assert metric(gateway, f"dicom_router_association_rejections_total{{{reason}}} 1.0")
+
+
+async def test_what_ends_soon_is_said_where_readiness_is_asked_for(tmp_path: Path) -> None:
+    path, _ = tls_configuration(tmp_path)
+    gateway = make(path)
+    async with running(gateway):
+        async with await anyio.connect_tcp("127.0.0.1", gateway.ports.http) as http:
+            await http.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            with contextlib.suppress(anyio.EndOfStream):
+                while True:
+                    answer += await http.receive()
+    assert b"200 OK" in answer
+    assert b"ends in 9 days" in answer
+
+
+async def test_a_certificate_that_cannot_be_used_is_one_clear_sentence(tmp_path: Path) -> None:
+    path, _ = tls_configuration(tmp_path)
+    (tmp_path / "own.key").unlink()
+    with pytest.raises(StartFailed, match=r"listener 0: .*own\.key cannot be read"):
+        await make(path).run()
 
 
 async def test_systemd_is_told(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ NAMES = (  # design.md, "Metrics": those that exist so far
     "dicom_router_spool_bytes",
     "dicom_router_spool_free_bytes",
     "dicom_router_config_reloads_total",
+    "dicom_router_tls_handshakes_total",
+    "dicom_router_tls_failures_total",
+    "dicom_router_tls_reloads_total",
+    "dicom_router_certificate_expiry_seconds",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from router.cli import demo, inspect, operators, queue, scu, serve, spool, transcode
+from router.cli import demo, inspect, operators, queue, scu, serve, spool, tls, transcode
 
 
 def build() -> typer.Typer:
@@ -21,4 +21,5 @@ def build() -> typer.Typer:
         module.add_to(command)
     command.add_typer(queue.build(), name="queue")
     command.add_typer(spool.build(), name="spool")
+    command.add_typer(tls.build(), name="tls")
     return command

@@ -21,6 +21,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from router.config.settings import Settings
+    from router.config.tls import ModalityTls
+    from router.net.credentials import Credentials
     from router.rules import RuleSet
     from router.scu import Target
 
@@ -64,13 +66,20 @@ def print_json(content: object) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
 
 
-def load_configuration(path: Path) -> tuple[Settings, RuleSet]:
-    """Settings and rules, or exit 2 with each problem on its own line."""
+def load_configuration(path: Path, *, with_files: bool = False) -> tuple[Settings, RuleSet]:
+    """Settings and rules, or exit 2 with each problem on its own line.
+
+    ``with_files``: also look at the certificates and keys that it names, which not everybody may read.
+    """
     from router import config
     from router.errors import ConfigurationError
 
     try:
-        return config.load_all(path)
+        if not with_files:
+            return config.load_all(path)
+        from router.net.credentials import complaints
+
+        return config.load_all(path, checks=(complaints,))
     except ConfigurationError as error:
         for problem in error.problems:
             err.print(problem, markup=False)
@@ -80,8 +89,10 @@ def load_configuration(path: Path) -> tuple[Settings, RuleSet]:
         fail(f"{path}: {error.strerror or error}.{hint}", WRONG_USE)
 
 
-def resolve_target(text: str, config_path: Path, calling_ae: str | None) -> Target:
-    """``AE@host:port``, or the name of a modality in the configuration."""
+def resolve_target(
+    text: str, config_path: Path, calling_ae: str | None, tls: ModalityTls | None = None
+) -> Target:
+    """``AE@host:port``, with TLS where ``tls`` is given, or the name of a modality in the configuration."""
     from router.scu import Target
 
     if address := _ADDRESS.fullmatch(text):
@@ -90,6 +101,7 @@ def resolve_target(text: str, config_path: Path, calling_ae: str | None) -> Targ
             port=int(address["port"]),
             called_ae=address["ae"],
             calling_ae=calling_ae or DEFAULT_CALLING_AE,
+            tls=_credentials(tls, text),
         )
     if not config_path.exists():
         fail(
@@ -112,7 +124,20 @@ def resolve_target(text: str, config_path: Path, calling_ae: str | None) -> Targ
         connect_s=modality.deliver.connect_timeout,
         response_s=modality.deliver.response_timeout,
         max_pdu_bytes=modality.deliver.max_pdu_bytes,
+        tls=_credentials(modality.tls, text),
     )
+
+
+def _credentials(tls: ModalityTls | None, used_by: str) -> Credentials | None:
+    if tls is None:
+        return None
+    from router.errors import TlsUnusable
+    from router.net.credentials import Credentials
+
+    try:
+        return Credentials(tls, used_by)
+    except TlsUnusable as error:
+        fail(f"{used_by}: {error}.", WRONG_USE)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

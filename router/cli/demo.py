@@ -113,7 +113,12 @@ async def _demo(settings: Settings, rule_set: RuleSet, directory: Path, once: bo
 def _adapted(settings: Settings, sinks: list[_Sink], directory: Path) -> Settings:
     """The configuration with free ports, our sinks as its modalities, and all files in ``directory``."""
     listeners = tuple(
-        replace(listener, name=listener.label, port=_free_port("the gateway", listener.host, listener.port))
+        replace(
+            listener,
+            name=listener.label,
+            tls=None,
+            port=_free_port("the gateway", listener.host, listener.port),
+        )
         for listener in settings.listeners
     )
     http = replace(settings.http, port=_free_port("HTTP", settings.http.host, settings.http.port))
@@ -192,7 +197,8 @@ async def _sink(name: str, modality: Modality, directory: Path) -> AsyncIterator
         if not ready_file.exists():
             fail(f"the sink that plays {name} did not start: {said.read_text().strip()}")
         bound = msgspec.json.decode(ready_file.read_bytes(), type=dict[str, list[int]])["dicom"][0]
-        yield _Sink(name=name, modality=replace(modality, host="127.0.0.1", port=bound), directory=directory)
+        here = replace(modality, host="127.0.0.1", port=bound, tls=None)
+        yield _Sink(name=name, modality=here, directory=directory)
     finally:
         await _end(process)
 

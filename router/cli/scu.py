@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,9 +22,19 @@ from router.cli.common import (
     size,
     table,
 )
+from router.cli.tls_options import (
+    AnyNameOption,
+    CaOption,
+    CertificateOption,
+    KeyOption,
+    TlsOption,
+    client_tls,
+    server_tls,
+)
 
 if TYPE_CHECKING:
     from router.scu import SendFile, Sent, Target
+    from router.sink import SinkOptions
 
 TargetArgument = Annotated[
     str, typer.Argument(help="A modality of the configuration, or AE@host:port.", metavar="TARGET")
@@ -43,7 +53,14 @@ def add_to(command: typer.Typer) -> None:
 
 
 def echo(
-    target: TargetArgument, config: ConfigOption = DEFAULT_CONFIG, calling_ae: CallingOption = None
+    target: TargetArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    calling_ae: CallingOption = None,
+    tls: TlsOption = False,
+    tls_ca: CaOption = None,
+    tls_certificate: CertificateOption = None,
+    tls_key: KeyOption = None,
+    tls_any_name: AnyNameOption = False,
 ) -> None:
     """Ask a peer whether it answers (C-ECHO).
 
@@ -57,7 +74,8 @@ def echo(
     from router import scu
     from router.errors import RouterError
 
-    whom = resolve_target(target, config, calling_ae)
+    options = client_tls(tls, tls_ca, tls_certificate, tls_key, tls_any_name)
+    whom = resolve_target(target, config, calling_ae, options)
     began = perf_counter()
     try:
         status = anyio.run(scu.echo, whom)
@@ -78,6 +96,11 @@ def send(
     calling_ae: CallingOption = None,
     associations: Annotated[int, typer.Option("--associations", "-n", min=1, max=64, help="At once.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no notes.")] = False,
+    tls: TlsOption = False,
+    tls_ca: CaOption = None,
+    tls_certificate: CertificateOption = None,
+    tls_key: KeyOption = None,
+    tls_any_name: AnyNameOption = False,
 ) -> None:
     """Send DICOM files (C-STORE), each data set byte for byte and in its own transfer syntax.
 
@@ -86,7 +109,8 @@ def send(
     Examples: [bold]dicom-router send ROUTER@127.0.0.1:11112 series/ -n 4[/bold],
     [bold]dicom-router send pacs image.dcm -c router.yaml --calling-ae CT1[/bold]
     """
-    whom = resolve_target(target, config, calling_ae)
+    options = client_tls(tls, tls_ca, tls_certificate, tls_key, tls_any_name)
+    whom = resolve_target(target, config, calling_ae, options)
     files = collect(paths, quiet=quiet)
     if not files:
         fail("There is nothing to send: no DICOM instance among these files.")
@@ -190,6 +214,13 @@ def sink(
     ] = None,
     window: Annotated[int, typer.Option(min=1, max=256, help="Accept so many unanswered at once.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Makes failures repeatable.")] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Speak TLS with this certificate (PEM).", metavar="FILE")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.", metavar="FILE")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Ask callers for a certificate of these.", metavar="FILE")
+    ] = None,
     ready_file: Annotated[Path | None, typer.Option(help='Written once open: {"dicom":[PORT]}.')] = None,
 ) -> None:
     """Run a PACS for tests and acceptance: it takes everything, and fails on demand.
@@ -197,9 +228,7 @@ def sink(
     Examples: [bold]dicom-router sink --port 4242 --directory /tmp/in[/bold],
     [bold]dicom-router sink --port 4242 --fail A700:5% --stall 0.2[/bold]
     """
-    import anyio
-
-    from router.sink import Rejection, SinkOptions, parse_failure, run_sink
+    from router.sink import Rejection, SinkOptions, parse_failure
 
     try:
         options = SinkOptions(
@@ -215,18 +244,29 @@ def sink(
             transfer_syntaxes=tuple(transfer_syntax or ()),
             window=window,
             seed=seed,
+            tls=server_tls(tls_certificate, tls_key, tls_client_ca),
             ready_file=ready_file,
         )
     except ValueError as error:
         fail(str(error), WRONG_USE)
+    _run_sink(options)
+
+
+def _run_sink(options: SinkOptions) -> NoReturn:
+    import anyio
+
+    from router.errors import TlsUnusable
+    from router.sink import run_sink
 
     def say(bound: int) -> None:
-        err.print(f"The sink listens on {host}:{bound}. Ctrl-C ends it.", markup=False)
+        err.print(f"The sink listens on {options.host}:{bound}. Ctrl-C ends it.", markup=False)
 
     try:
         anyio.run(run_sink, options, say)
+    except TlsUnusable as error:
+        fail(f"{error}.", WRONG_USE)
     except OSError as error:
-        fail(f"port {port} on {host} cannot be bound: {error.strerror or error}.")
+        fail(f"port {options.port} on {options.host} cannot be bound: {error.strerror or error}.")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     raise typer.Exit(FAILED)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from router.cli.common import DEFAULT_CONFIG, FAILED, ConfigOption, err, fail, load_configuration, out
+
+if TYPE_CHECKING:
+    from router.config.settings import Settings
 
 # The spool's writer needs the GIL some ten times for each sync, for microseconds: at Python's own 5 ms it
 # waits for the event loop longer than for the disk. A fifth more instances, and half the tail.
@@ -31,7 +34,7 @@ def serve(
     """Run the gateway until SIGTERM or Ctrl-C.
 
     The first signal drains: ports close, what is under way ends. A second one stops at once; nothing that was
-    acknowledged is lost either way. SIGHUP reads the rules again.
+    acknowledged is lost either way. SIGHUP reads rules, certificates and keys again.
 
     Example: [bold]dicom-router serve -c /etc/dicom-router/router.yaml[/bold]
     """
@@ -42,7 +45,7 @@ def serve(
     from router import logs
     from router.app import Gateway, StartFailed
 
-    settings, rule_set = load_configuration(config)
+    settings, rule_set = load_configuration(config, with_files=True)
     logs.configure(settings.log_level)
     gateway = Gateway(settings, rule_set, config_path=config, ready_file=ready_file)
     try:
@@ -71,7 +74,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     Example: [bold]dicom-router check -c router.yaml[/bold]
     """
-    settings, rule_set = load_configuration(config)
+    settings, rule_set = load_configuration(config, with_files=True)
     counts = (
         f"{len(settings.listeners)} listener(s)",
         f"{len(settings.modalities)} modality(ies)",
@@ -79,5 +82,19 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
         f"{len(rule_set.rules)} rule(s)",
     )
     out.print(f"{config}: no problems. {', '.join(counts)}; unmatched: {settings.unmatched}.", markup=False)
+    _warn_of_ends(settings)
     if not rule_set.rules and settings.unmatched == "hold":
         err.print("There are no rules: everything that arrives will be held.", style="yellow")
+
+
+def _warn_of_ends(settings: Settings) -> None:
+    """Certificates that end soon, or have ended, are no reason not to start."""
+    from time import time
+
+    from router.net.key_keeper import describe_end, ends_soon
+    from router.net.keyring import Keyring
+
+    now = time()
+    for one in Keyring(settings).dated(now):
+        if ends_soon(one, settings.tls.warn_before, now):
+            err.print(f"{describe_end(one, now)}.", style="yellow", markup=False)

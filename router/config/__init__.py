@@ -7,7 +7,7 @@ with them pydicom, a third of a second, so that happens in these doors and not b
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ from router.config.settings import Settings
 if TYPE_CHECKING:
     from router.rules import RuleSet
 
-__all__ = ["load", "load_all"]
+__all__ = ["Check", "load", "load_all"]
+
+Check = Callable[[Settings], Iterable[tuple[tuple[object, ...], str]]]
 
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -30,8 +32,14 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     return files.load(path, environ)
 
 
-def load_all(path: Path | None, environ: Mapping[str, str] = os.environ) -> tuple[Settings, RuleSet]:
-    """Settings and rules. Raises as :func:`load` does, with the problems of all files in one error."""
+def load_all(
+    path: Path | None, environ: Mapping[str, str] = os.environ, checks: Sequence[Check] = ()
+) -> tuple[Settings, RuleSet]:
+    """Settings and rules. Raises as :func:`load` does, with the problems of all files in one error.
+
+    ``checks`` look at what this floor cannot, such as certificates: each gives places in the settings and
+    what is wrong with them.
+    """
     from router.config import files
 
-    return files.load_all(path, environ)
+    return files.load_all(path, environ, checks)

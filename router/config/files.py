@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from router.config import schema
+from router.config import Check, schema
 from router.config.checks import as_written, check_groups, check_hours, split_destinations
 from router.config.orthanc_keys import in_our_keys
 from router.config.settings import FolderDestination, Operation, Settings
@@ -51,10 +51,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def load_all(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, RuleSet]:
+def load_all(
+    path: Path | None, environ: Mapping[str, str], checks: Sequence[Check]
+) -> tuple[Settings, RuleSet]:
     """See :func:`router.config.load_all`."""
     problems = Problems()
-    settings = _settings(path, environ, problems)
+    settings = _settings(path, environ, problems, checks)
     rule_set = load_rules(
         settings.rules,
         base=_base(path),
@@ -75,7 +77,9 @@ def _base(path: Path | None) -> Path:
     return (path.absolute() if path else Path.cwd() / "x").parent
 
 
-def _settings(path: Path | None, environ: Mapping[str, str], problems: Problems) -> Settings:
+def _settings(
+    path: Path | None, environ: Mapping[str, str], problems: Problems, checks: Sequence[Check] = ()
+) -> Settings:
     """The settings; where there are problems, as much of them as the rules need to be checked too."""
     if path is None:
         return Settings()
@@ -97,7 +101,22 @@ def _settings(path: Path | None, environ: Mapping[str, str], problems: Problems)
         _tell(error, tree, problems)
         return _what_rules_need(tree)
     _check(settings, tree, problems)
-    return _from_base(settings, _base(path))
+    settings = _from_base(settings, _base(path))
+    if not problems:
+        for location, message in (found for check in checks for found in check(settings)):
+            where = as_written(".".join(map(str, location)))
+            problems.add(_place(tree, location), f"{where}: {message}")
+    return settings
+
+
+def _place(tree: Block, location: tuple[object, ...]) -> Mark:
+    """Where a value stands; what ``tls`` at the top gives to a block stands there."""
+    block, key = walk(tree, location[:-1]), location[-1]
+    top = tree.get("tls")
+    is_there = isinstance(block, Block) and block.get(str(key)) is not None
+    if not is_there and "tls" in location and isinstance(top, Block) and top.get(str(key)) is not None:
+        return walk(top, (key,)).mark
+    return walk(tree, location).mark
 
 
 def _in_our_keys(root: Block, problems: Problems) -> Block:

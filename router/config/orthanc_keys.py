@@ -27,7 +27,6 @@ _ALLOWED = {
 # What can only be honoured where it asks for what the gateway does anyway: these values, or it is refused.
 _HARMLESS: dict[str, tuple[object, ...]] = {
     "AllowFindWorklist": (True, False),  # no worklists are offered
-    "UseDicomTls": (False,),
     "RetrieveMethod": ("SystemDefault",),
 }
 _MANUFACTURERS = frozenset(
@@ -35,7 +34,7 @@ _MANUFACTURERS = frozenset(
     "EFilm2 MedInria ClearCanvas Dcm4Chee".split()
 )
 KEYS = (
-    *_RENAMED, *_ALLOWED, *_HARMLESS, "AllowTranscoding", "Manufacturer", "LocalAet", "Timeout"
+    *_RENAMED, *_ALLOWED, *_HARMLESS, "AllowTranscoding", "Manufacturer", "LocalAet", "Timeout", "UseDicomTls"
 )  # fmt: skip
 
 
@@ -87,6 +86,11 @@ def _entries(entry: Block, forbidden: set[Operation], problems: Problems) -> Ite
                 _name("deliver", key.mark),
                 Block(mark=key.mark, entries=((_name("transcode", key.mark), value),)),
             )
+        elif key.text == "UseDicomTls":
+            if not isinstance(given, bool):
+                problems.add(value.mark, f"{key.text} must be true or false")
+            elif given and entry.get("tls") is None:  # with the identity and trust of all, as Orthanc has one
+                yield _name("tls", key.mark), Block(mark=value.mark, entries=())
         elif key.text == "Timeout":
             if given != 0:  # 0: the default
                 yield _name("deliver", key.mark), _timeouts(value, key.mark)

@@ -99,6 +99,9 @@ class Problems:
         found = sorted(self._found, key=lambda one: (files.index(one[0].file), one[0].line, one[0].column))
         return [f"{mark}: {message}" for mark, message in found]
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def stands_at(self, mark: Mark) -> bool:
         """Whether something is wrong at this place already; what follows from it need not be told."""
         return any(mark == known for known, _ in self._found)

@@ -112,6 +112,9 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._tcp = cast("asyncio.Transport", transport)
+        if self._is_over:  # given up between accept and here
+            self._tcp.abort()
+            return
         self._timer = self._loop.call_later(self._handshake_s, self._on_timer)
         if not self.side.is_server:
             self._shake_hands()

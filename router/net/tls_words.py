@@ -68,7 +68,7 @@ _REFUSED = "the peer refuses our certificate"
 
 # Alerts of the peer that say something of our certificate.
 _OURS: dict[str, str] = {
-    "SSLV3_ALERT_BAD_CERTIFICATE": f"{_REFUSED}: it is broken, or cannot be verified there",
+    "SSLV3_ALERT_BAD_CERTIFICATE": f"{_REFUSED}: it is not valid yet there, for another name, or broken",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": f"{_REFUSED}: it is of a kind that it does not take",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": f"{_REFUSED}: it has been revoked",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_REFUSED}: it has expired, or is not valid yet there",
@@ -120,7 +120,7 @@ def plain_peer(first: bytes, side: Side) -> TlsFailed:
     """The peer's first bytes are no TLS."""
     if first[:1] and first[0] in _DICOM_FIRST:
         what = "speaks plain DICOM"
-    elif first[:5].isalpha() or first[:4] in (b"GET ", b"PUT "):
+    elif first[:3].isalpha():
         what = "speaks another protocol (HTTP?)"
     else:
         what = "speaks something else"

@@ -44,8 +44,12 @@ def admit(
     *,
     peer: str,
     addresses_of: Callable[[str], Collection[str]],
+    certificate_names: Collection[str] = (),
 ) -> Admission | Refusal:
-    """Decide about a request from ``peer``. ``addresses_of`` gives the addresses of a configured host."""
+    """Decide about a request from ``peer``. ``addresses_of`` gives the addresses of a configured host.
+
+    ``certificate_names`` are those of the certificate that the peer has shown, in lower case; none without.
+    """
     if settings.check_called_ae and request.called_ae != settings.ae_title:
         return _refuse(RejectReason.USER_CALLED_AE_NOT_RECOGNIZED, "called_ae_not_recognised")
     known = candidates(settings, request.calling_ae)
@@ -56,10 +60,17 @@ def admit(
     here = [m for m in known if not m.check_host or _unmapped(peer) in addresses_of(m.host)]
     if not here:
         return _refuse(RejectReason.USER_CALLING_AE_NOT_RECOGNIZED, "host_not_recognised")
+    here = [m for m in here if _is_shown(m.certificate_names, certificate_names)]
+    if not here:
+        return _refuse(RejectReason.USER_CALLING_AE_NOT_RECOGNIZED, "certificate_not_recognised")
     operations = frozenset(operation for modality in here for operation in modality.accept)
     if not operations & {Operation.ECHO, Operation.STORE}:
         return _refuse(RejectReason.USER_NO_REASON, "nothing_allowed")
     return Admission(operations=operations)
+
+
+def _is_shown(wanted: Collection[str], shown: Collection[str]) -> bool:
+    return not wanted or any(name.casefold() in shown for name in wanted)
 
 
 def _refuse(reason: int, label: str) -> Refusal:

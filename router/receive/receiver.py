@@ -66,7 +66,13 @@ class Receiver:
     async def _establish(self, connection: Connection, request: AssociateRequest) -> bool:
         settings = self._settings()
         addresses = await _resolve(settings, request.calling_ae)
-        verdict = admit(settings, request, peer=connection.peer, addresses_of=lambda host: addresses[host])
+        verdict = admit(
+            settings,
+            request,
+            peer=connection.peer,
+            addresses_of=lambda host: addresses[host],
+            certificate_names=connection.certificate_names,
+        )
         if isinstance(verdict, Refusal):
             self._telemetry.association_rejected(verdict.label)
             log.warning(

@@ -60,7 +60,7 @@ async def test_ready_says_why_not(served: Served) -> None:
     served.store.is_accepting = False
     answer = await ask(served.app, "GET", "/readyz")
     assert answer.status == 503
-    assert answer.json == {"is_ready": False, "reasons": ["draining", "disk_low"]}
+    assert answer.json == {"is_ready": False, "reasons": ["draining", "disk_low"], "warnings": []}
 
 
 async def test_metrics_are_rendered_once_a_second(served: Served) -> None:

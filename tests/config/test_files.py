@@ -179,7 +179,6 @@ def test_orthancs_keys_about_deliveries_add_up(tmp_path: Path) -> None:
             "2:7: AET is Orthanc's name for ae_title, which stands here",
         ),
         ("{AET: A, Host: h, Port: 1, AllowStore: 'no'}", "2:45: AllowStore must be true or false"),
-        ("{AET: A, Host: h, Port: 1, UseDicomTls: true}", "2:33: UseDicomTls is not supported yet"),
         ("{AET: A, Host: h, Port: 1, RetrieveMethod: C-GET}", "2:33: RetrieveMethod is not supported yet"),
         ("{AET: A, Host: h, Port: 1, Manufacturer: Acme}", "2:47: 'Acme' is no manufacturer"),
         ("{AET: A, Host: h, Port: 1, AllowStores: true}", "did you mean 'AllowStore'?"),

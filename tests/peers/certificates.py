@@ -73,13 +73,14 @@ class Authority:
     def revoke(self, *revoked: Issued, next_update: datetime | None = None, name: str = "crl") -> str:
         """A revocation list with these; empty where there are none."""
         now = datetime.now(UTC)
+        until = next_update or now + timedelta(days=7)
         authority = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
         key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
         made = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(authority.subject)
-            .last_update(now - timedelta(days=2))
-            .next_update(next_update or now + timedelta(days=7))
+            .last_update(min(now, until) - timedelta(days=2))
+            .next_update(until)
         )
         for one in revoked:
             serial = x509.load_der_x509_certificate(one.der).serial_number

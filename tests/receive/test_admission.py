@@ -81,6 +81,24 @@ def test_two_entries_of_one_title_on_two_hosts_are_told_apart() -> None:
     assert verdict.operations == {Operation.STORE}
 
 
+@pytest.mark.parametrize(
+    ("shown", "is_in"), [({"ct1.example"}, True), ({"ct2.example"}, False), (set[str](), False)]
+)
+def test_a_title_that_is_bound_to_a_certificate_needs_it(shown: set[str], is_in: bool) -> None:
+    settings = Settings(modalities={"ct": modality(certificate_names=("CT1.example", "sha256:00"))})
+    verdict = admit(
+        settings,
+        request(),
+        peer=HERE,
+        addresses_of=ADDRESSES.__getitem__,
+        certificate_names=shown,
+    )
+    assert isinstance(verdict, Admission) is is_in
+    if isinstance(verdict, Refusal):
+        assert (verdict.result, verdict.source, verdict.reason) == (1, 1, 3)
+        assert verdict.label == "certificate_not_recognised"
+
+
 def test_called_title_counts_only_where_it_is_checked() -> None:
     open_to_all = Settings(accept_unknown=(Operation.STORE,))
     strict = Settings(accept_unknown=(Operation.STORE,), check_called_ae=True)
