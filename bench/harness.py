@@ -98,10 +98,13 @@ def load(
     count: int,
     seconds: float,
     first: int = 0,
+    ca: str = "",
 ) -> Sent:
     """Run the load generator to its end."""
     options = {"port": port, "size": size, "associations": associations, "count": count, "first": first}
     command = [sys.executable, "-m", "bench.load", "--seconds", str(seconds)]
+    if ca:
+        command += ["--ca", ca]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     done = subprocess.run(

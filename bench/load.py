@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -32,7 +33,11 @@ class Tally:
 def send_one(sock: socket.socket, parts: list[bytes | bytearray]) -> bytes:
     """Send one instance in as few calls as the kernel needs and return the body of the answer's PDU."""
     total = sum(map(len, parts))
-    sent = sock.sendmsg(parts)
+    if isinstance(sock, ssl.SSLSocket):  # which has no sendmsg
+        sock.sendall(b"".join(parts))
+        sent = total
+    else:
+        sent = sock.sendmsg(parts)
     while sent < total:
         views = [memoryview(part) for part in parts]
         skip = sent
@@ -82,8 +87,9 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Send, and say what happened. Instants are on the machine's monotonic clock, common to all processes."""
     sample = Sample(arguments.size, arguments.run)
     tally = Tally()
+    tls = ssl.create_default_context(cafile=arguments.ca) if arguments.ca else None
     opened = [
-        wire.associate(arguments.port, CONTEXTS, calling=f"LOAD{n}", called=arguments.called)
+        wire.associate(arguments.port, CONTEXTS, calling=f"LOAD{n}", called=arguments.called, tls=tls)
         for n in range(arguments.associations)
     ]
     framed = sample.frame(opened[0][1].max_pdu_bytes)
@@ -125,6 +131,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--first", type=int, default=0, help="the first serial number")
     parser.add_argument("--run", type=int, default=0, help="makes the UIDs of this run distinct")
+    parser.add_argument("--ca", help="speak TLS and trust this authority")
     json.dump(run(parser.parse_args()), sys.stdout)
     print()
 

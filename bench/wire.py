@@ -7,6 +7,7 @@ in the gateway's codec cannot hide behind the same mistake here.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -212,6 +213,7 @@ def associate(
     called: str = "ANY-SCP",
     host: str = "127.0.0.1",
     timeout_s: float = 60.0,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[socket.socket, Acceptance]:
     """Open an association on a blocking socket of its own; ``PeerError`` where it is not accepted."""
     sock = socket.create_connection((host, port), timeout=timeout_s)
@@ -220,6 +222,8 @@ def associate(
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(timeout_s), 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_hostname=host)
         quick(sock)
         sock.sendall(associate_rq(calling, called, contexts))
         kind, body = receive_pdu(sock)

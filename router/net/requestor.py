@@ -21,6 +21,7 @@ from router.dicom.events import (
 )
 from router.dicom.negotiation import AcceptedContext, AssociateRequest
 from router.errors import (
+    AssociationAborted,
     AssociationLost,
     AssociationRejected,
     AssociationTimeout,
@@ -79,8 +80,7 @@ async def associate(
     except OSError as error:
         raise ConnectFailed(f"no connection to {host}:{port}: {error.strerror or error}") from error
     try:
-        await connection.flush()
-        event = await connection.next_event()
+        event = await _answer(connection, is_plain=tls is None)
         if tls is not None:
             remember(connection, host, port, tls)
         if isinstance(event, Rejected):
@@ -98,6 +98,18 @@ async def associate(
         connection.abort()
         raise
     return connection
+
+
+async def _answer(connection: Connection, *, is_plain: bool) -> Event:
+    """What the peer says to the request; where it says nothing, that it may want TLS."""
+    try:
+        await connection.flush()
+        return await connection.next_event()
+    except AssociationAborted:
+        raise
+    except AssociationLost as error:
+        hint = ": it may ask for TLS on that port" if is_plain else ""
+        raise AssociationLost(f"{error}, and A-ASSOCIATE-RQ is unanswered{hint}") from None
 
 
 async def receive_response(connection: Connection, *, message_id: int, timeout_s: float) -> Command:

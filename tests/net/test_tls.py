@@ -6,6 +6,8 @@ import asyncio
 import os
 import socket
 import ssl
+import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -466,6 +468,34 @@ async def test_open_associations_go_on_when_certificates_change(pki: Pki, tmp_pa
             ders.append(connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
             await release(connection)
     assert ders == [first.der, second.der]
+
+
+async def test_the_alert_of_a_peer_that_has_gone_is_read_all_the_same(pki: Pki) -> None:
+    """With TLS 1.3 a server refuses us while we send already; its reset must not hide its word."""
+    keys = Credentials(client(pki.ours), "client")
+    theirs = Credentials(server(pki.server, client_ca=pki.ours.ca), "server")
+
+    def refuse(listener: socket.socket) -> None:
+        taken, _ = listener.accept()
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close: reset
+        with pytest.raises(ssl.SSLError):
+            theirs.context.wrap_socket(taken, server_side=True)
+        taken.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, args=(listener,))
+        thread.start()
+        port = listener.getsockname()[1]
+        flushed = Connection.flush
+
+        async def flush_late(connection: Connection) -> None:
+            thread.join()  # the loop has read nothing more
+            await flushed(connection)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(TlsFailed) as caught:
+            patch.setattr(Connection, "flush", flush_late)
+            await associate(host="127.0.0.1", port=port, request=REQUEST, tls=keys)
+    assert caught.value.reason == "no_client_certificate"
 
 
 async def test_damage_on_the_way_ends_the_association(pki: Pki) -> None:

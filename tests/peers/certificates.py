@@ -42,6 +42,7 @@ class Authority:
         common_name: str | None = None,
         not_before: datetime | None = None,
         not_after: datetime | None = None,
+        key_type: trustme.KeyType = trustme.KeyType.ECDSA,
     ) -> Issued:
         """A certificate for these host names and addresses; loopback where none is given."""
         issued = self._ca.issue_cert(
@@ -49,6 +50,7 @@ class Authority:
             common_name=common_name,
             not_before=not_before,
             not_after=not_after,
+            key_type=key_type,
         )
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))

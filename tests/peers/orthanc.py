@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from bench.process import Program, is_accepting
 from tests.corpus import Part10, read_part10
@@ -15,9 +16,9 @@ _HTTP_S = 30
 
 
 class Orthanc:
-    """A running Orthanc that takes whatever it can."""
+    """A running Orthanc that takes whatever it can. ``options`` go into its configuration."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: Mapping[str, object] = MappingProxyType({})) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port, self._http = free_port(), free_port()
         configuration = {
@@ -32,6 +33,7 @@ class Orthanc:
             "OverwriteInstances": True,
             "SyncStorageArea": False,
             "DicomAssociationCloseDelay": 0,
+            **options,
         }
         path = directory / "orthanc.json"
         path.write_text(json.dumps(configuration), encoding="utf-8")
@@ -39,10 +41,10 @@ class Orthanc:
         self._program.wait_until(lambda: is_accepting(self.port), PATIENCE_S, "Orthanc accepts associations")
         self._program.wait_until(lambda: is_accepting(self._http), PATIENCE_S, "Orthanc answers HTTP")
 
-    def _request(self, path: str, method: str = "GET") -> bytes:
+    def _request(self, path: str, method: str = "GET", body: bytes | None = None) -> bytes:
         connection = HTTPConnection("127.0.0.1", self._http, timeout=_HTTP_S)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body)
             answer = connection.getresponse()
             body = answer.read()
         finally:
@@ -63,6 +65,17 @@ class Orthanc:
     def data_sets(self) -> dict[str, str]:
         """The SHA-256 of the data set by SOP Instance UID."""
         return {file.sop_instance_uid: file.sha256 for file in self.files()}
+
+    def upload(self, paths: Sequence[Path]) -> None:
+        """Give it files over HTTP."""
+        for path in paths:
+            self._request("/instances", "POST", path.read_bytes())
+
+    def send_all(self, port: int, *, has_tls: bool, ae_title: str = "ROUTER") -> None:
+        """Have it send everything that it holds; ``ProgramError`` where it cannot."""
+        block = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, "UseDicomTls": has_tls}
+        self._request("/modalities/to", "PUT", json.dumps(block).encode())
+        self._request("/modalities/to/store", "POST", json.dumps(self.identifiers()).encode())
 
     def clear(self) -> None:
         """Delete everything it holds."""
