@@ -300,9 +300,11 @@ async def test_no_common_cipher_suite(pki: Pki) -> None:
     assert ("acceptor", "no_common_cipher") in counted.failed
 
 
-async def test_a_second_association_resumes_the_session(pki: Pki) -> None:
+@pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+async def test_a_second_association_resumes_the_session(pki: Pki, maximum: ssl.TLSVersion) -> None:
     counted = Counted()
     keys = Credentials(client(pki.ours, pki.client), "client", counted)
+    keys.context.maximum_version = maximum
     scp = Scp()
     shown: list[frozenset[str]] = []
 
