@@ -68,7 +68,7 @@ def source_of(
     """The frames of a data set that has pixel data, or of an item (an icon)."""
     image = Image.from_data_set(data_set)
     if image.total_samples > samples_max:
-        raise CannotTranscode("it has more samples than the limit allows")
+        raise CannotTranscode("it has more samples than max_pixels allows")
     pixels = data_set.get(PIXEL_DATA)
     value = pixels.value if pixels is not None else []
     if isinstance(value, list) or isinstance(value, Fragments) is is_native:

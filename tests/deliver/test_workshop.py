@@ -189,7 +189,7 @@ async def test_pixels_have_a_limit(tmp_path: Path, files: Files) -> None:
     async with open_workshop(tmp_path / "t", Transcode(workers=1, max_pixels=1000)) as workshop:
         rendered = await workshop.render(files.instances["CT RLE"], (EXPLICIT,), files)
         assert rendered.rendition is None
-        assert "more than 1000 samples" in rendered.obstacles[0].because
+        assert "more samples than max_pixels allows" in rendered.obstacles[0].because
 
 
 async def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
