@@ -14,6 +14,7 @@ ROUTER = Path(__file__).resolve().parent.parent / "router"
 # The first part of a module's name below ``router`` -> its floor.
 FLOORS = {
     "errors": 0,
+    "secrets": 0,
     "clock": 0,
     "model": 0,
     "dicom": 1,
