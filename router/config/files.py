@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from router.config import Check, schema
 from router.config.checks import as_written, check_groups, check_hours, split_destinations
+from router.config.http import check_http
 from router.config.orthanc_keys import in_our_keys
 from router.config.settings import FolderDestination, Operation, Settings
 from router.config.tls import check_tls, resolve_tls
@@ -232,6 +233,7 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
     check_groups(settings, tree, problems)
     check_hours(settings, tree, problems)
     check_tls(settings, tree, problems)
+    check_http(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
         for keyword in _FIELD.findall(destination.folder):

@@ -15,7 +15,7 @@ _LATER: dict[type, frozenset[str]] = {
     Modality: frozenset({"transcode", "dicomweb"}),
     FolderDestination: frozenset({"dicomweb", "auth", "tls", "headers"}),
     Deliver: frozenset({"storage_commitment"}),
-    Settings: frozenset({"dicomweb", "index", "query", "tokens", "deidentify", "cluster"}),
+    Settings: frozenset({"dicomweb", "index", "query", "deidentify", "cluster"}),
 }
 
 

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from router.config.forms import Preferences
 from router.config.hours import EVERY_DAY, Between, Days, TimeZone
+from router.config.http import Http
 from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Rate, Size, parse_rate
 from router.config.tls import ListenerTls, ModalityTls, TlsDefaults
 
@@ -64,14 +65,6 @@ class Listener:
     def label(self) -> str:
         """The name by which rules and traces know it."""
         return self.name or str(self.port)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class Http:
-    """Where the HTTP interface listens."""
-
-    host: str = "127.0.0.1"
-    port: ListenPort = 8080
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -99,11 +99,8 @@ def check_tls(settings: Settings, tree: Block, problems: Problems) -> None:
     """A listener has a certificate, a key has its certificate, and there is somebody to ask for names."""
     _check_empty(tree, problems)
     for place, listener in enumerate(settings.listeners):
-        if listener.tls is not None and not (listener.tls.certificate or settings.tls.certificate):
-            mark = walk(tree, ("listeners", place, "tls")).mark
-            problems.add(mark, f"listeners.{place}.tls: give it a certificate, or one for all in 'tls'")
         if listener.tls is not None:
-            _check_key(listener.tls, ("listeners", place, "tls"), tree, problems)
+            _check_own(listener.tls, ("listeners", place, "tls"), settings, tree, problems)
     for name, modality in settings.modalities.items():
         if modality.tls is not None:
             _check_key(modality.tls, ("modalities", name, "tls"), tree, problems)
@@ -116,7 +113,19 @@ def check_tls(settings: Settings, tree: Block, problems: Problems) -> None:
                 f"modalities.{name}.certificate_names: no listener asks callers for a certificate "
                 "(tls.client_ca), so it could never come in",
             )
+    if settings.http.tls is not None:
+        _check_own(settings.http.tls, ("http", "tls"), settings, tree, problems)
     _check_key(settings.tls, ("tls",), tree, problems)
+
+
+def _check_own(
+    tls: ListenerTls, where: tuple[object, ...], settings: Settings, tree: Block, problems: Problems
+) -> None:
+    """Who listens has a certificate."""
+    if not (tls.certificate or settings.tls.certificate):
+        name = ".".join(map(str, where))
+        problems.add(walk(tree, where).mark, f"{name}: give it a certificate, or one for all in 'tls'")
+    _check_key(tls, where, tree, problems)
 
 
 def _check_empty(tree: Block, problems: Problems) -> None:
@@ -124,7 +133,7 @@ def _check_empty(tree: Block, problems: Problems) -> None:
     listeners, modalities = tree.get("listeners"), tree.get("modalities")
     places = [("listeners", n) for n in range(len(listeners.items) if isinstance(listeners, Listing) else 0)]
     names = [("modalities", name) for name in (modalities.keys if isinstance(modalities, Block) else ())]
-    for where in (*places, *names):
+    for where in (*places, *names, ("http",)):
         block = walk(tree, where)
         tls = block.get("tls") if isinstance(block, Block) else None
         if isinstance(tls, Scalar) and tls.value is None:
@@ -151,7 +160,10 @@ def resolve_tls(settings: Settings, base: Path) -> Settings:
         name: replace(one, tls=_inherit(_absolute(one.tls, base), top)) if one.tls is not None else one
         for name, one in settings.modalities.items()
     }
-    return replace(settings, tls=top, listeners=listeners, modalities=modalities)
+    http = settings.http
+    if http.tls is not None:
+        http = replace(http, tls=_inherit(_absolute(http.tls, base), top))
+    return replace(settings, tls=top, listeners=listeners, modalities=modalities, http=http)
 
 
 def _inherit(tls: _Inner, top: TlsDefaults) -> _Inner:

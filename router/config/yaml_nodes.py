@@ -3,7 +3,9 @@
 PyYAML only parses; what a scalar means is decided here, by YAML 1.2's core schema and nothing else: ``NO``
 and ``on`` are strings, ``1:30`` is a string, and so is ``0104``, which PyYAML's own schema makes 68. A key
 twice in one mapping is an error. ``${NAME}`` and ``${NAME:-default}`` are filled from the environment in
-values, never in keys (``$${`` stands for ``${``).
+values, never in keys (``$${`` stands for ``${``), and ``${file:PATH}`` from a file, which is always text.
+
+What was filled in may be a secret, and no message of a problem shows it: it shows the reference instead.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 
 import yaml
 
 from router.errors import ConfigurationError
 
 NODE_CAP = 1_000_000  # aliases of aliases can mean billions of values
+FILE_CAP_BYTES = 64 * 1024  # a secret is short; a path that names something else is a mistake
+HIDDEN_FROM = 6  # characters from which a value is hidden at every place; a shorter one is a word like others
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -27,6 +32,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+
 _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_FILE = re.compile(r"\$\{file:(?!-)([^}]*)\}")  # ``${file:-x}`` is a variable that is called file
 _PLAIN_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"})
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml where it was built in: ten times faster
 
@@ -88,16 +94,30 @@ class Problems:
     """Everything that is wrong, collected, to be told at once."""
 
     _found: dict[tuple[Mark, str], None] = field(default_factory=dict)
+    _filled: dict[tuple[Mark, str], str] = field(default_factory=dict)  # what stood there → its reference
 
     def add(self, mark: Mark, message: str) -> None:
         self._found[mark, message] = None
+
+    def filled(self, mark: Mark, value: str, reference: str) -> None:
+        """What a reference became at a place; no message shows it from now on, nor did one before."""
+        if value:
+            self._filled[mark, value] = reference
 
     @property
     def lines(self) -> list[str]:
         """``file:line:column: message``: file by file as they were met, each from its top."""
         files = list(dict.fromkeys(mark.file for mark, _ in self._found))
         found = sorted(self._found, key=lambda one: (files.index(one[0].file), one[0].line, one[0].column))
-        return [f"{mark}: {message}" for mark, message in found]
+        return [f"{mark}: {self._bland(mark, message)}" for mark, message in found]
+
+    def _bland(self, at: Mark, message: str) -> str:
+        longest_first = sorted(self._filled.items(), key=lambda one: -len(one[0][1]))
+        for (mark, value), reference in longest_first:
+            if mark == at or len(value) >= HIDDEN_FROM:
+                for shown in (value, value.strip(), repr(value)[1:-1]):
+                    message = message.replace(shown, reference) if shown else message
+        return message
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -234,24 +254,49 @@ class _Converter:
 
     def _scalar(self, node: yaml.ScalarNode, mark: Mark) -> Scalar:
         text: str = node.value
+        is_text = bool(node.style) or _FILE.search(text) is not None
         if "${" in text:
             text = _VARIABLE.sub(lambda match: self._variable(match, mark), text)
-        return Scalar(mark=mark, text=text, value=text if node.style else plain_value(text))
+        return Scalar(mark=mark, text=text, value=text if is_text else plain_value(text))
 
     def _variable(self, match: re.Match[str], mark: Mark) -> str:
         if match[0] == "$${":
             return "${"
+        if named := _FILE.fullmatch(match[0]):
+            value = self._content(named[1], mark)
+            self._problems.filled(mark, value, match[0])
+            return value
         body = _VARIABLE_BODY.fullmatch(match[1]) if match[0].endswith("}") else None
         if body is None:
-            self._problems.add(mark, f"{match[0]!r} is no variable: write ${{NAME}} or ${{NAME:-default}}")
+            self._problems.add(
+                mark, f"{match[0]!r} is no variable: write ${{NAME}}, ${{NAME:-default}} or ${{file:PATH}}"
+            )
             return ""
-        value = self._environ.get(body[1])
+        value = self._environ.get(body[1], "")
+        self._problems.filled(mark, value, f"${{{body[1]}}}")
         if body[2] is not None:
             return value or body[2]
-        if value is None:
+        if body[1] not in self._environ:
             self._problems.add(mark, f"environment variable {body[1]} is not set, and there is no default")
-            return ""
         return value
+
+    def _content(self, name: str, mark: Mark) -> str:
+        """What a file holds, without the end of its last line; relative to the file that names it."""
+        path = Path(self._file).parent / Path(name).expanduser()
+        try:
+            with path.open("rb") as file:
+                content = file.read(FILE_CAP_BYTES + 1)
+            text = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+        except OSError as error:
+            self._problems.add(mark, f"{path}: {error.strerror or error}")
+            return ""
+        except UnicodeDecodeError:
+            self._problems.add(mark, f"{path}: it is not UTF-8 text")
+            return ""
+        if not text or len(content) > FILE_CAP_BYTES:
+            self._problems.add(mark, f"{path}: it is {'too long' if text else 'empty'}")
+            return ""
+        return text
 
 
 def plain_value(text: str) -> Plain:

@@ -207,6 +207,7 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
         (("listeners", place, "tls"), listener.tls) for place, listener in enumerate(settings.listeners)
     ]
     blocks += [(("modalities", name, "tls"), modality.tls) for name, modality in settings.modalities.items()]
+    blocks.append((("http", "tls"), settings.http.tls))
     for where, tls in blocks:
         if tls is None:
             continue

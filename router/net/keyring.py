@@ -29,6 +29,8 @@ class Keyring:
             if listener.tls is not None and listener.tls not in self._servers:
                 made = _made(listener.tls, f"listener {listener.label}", observer)
                 self._servers[listener.tls] = made
+        if (http := settings.http.tls) is not None and http not in self._servers:
+            self._servers[http] = _made(http, "http", observer)
         for name, modality in settings.modalities.items():
             if modality.tls is not None and modality.tls not in self._clients:
                 self._clients[modality.tls] = _made(modality.tls, f"modality {name}", observer)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from router.config.yaml_nodes import (
     Block,
     Listing,
+    Mark,
     Node,
     Problems,
     Scalar,
@@ -152,3 +154,52 @@ def test_environment_problems_have_a_place(text: str, sentence: str) -> None:
 def test_nothing_in_a_file() -> None:
     assert read("")[0] is None
     assert read("# only words")[0] is None
+
+
+def read_at(directory: Path, text: str, **environ: str) -> tuple[object, Problems]:
+    problems = Problems()
+    node = parse(text, str(directory / "f.yaml"), environ, problems)
+    return None if node is None else to_plain(node), problems
+
+
+def test_a_value_from_a_file_is_its_text(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("0123456\n")
+    (tmp_path / "crlf").write_bytes(b"\xef\xbb\xbfx y \r\n")
+    text = "a: ${file:secret}\nb: 'p-${file:crlf}'\nc: ${file:" + str(tmp_path / "secret") + "}"
+    found, problems = read_at(tmp_path, text)
+    assert problems.lines == []
+    assert found == {"a": "0123456", "b": "p-x y ", "c": "0123456"}
+    assert plain("a: ${file:-7}") == {"a": 7}, "a variable that is called file"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "No such file"),
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"\xff", "not UTF-8"),
+        (b"x" * 70000, "too long"),
+    ],
+)
+def test_a_file_that_gives_nothing_has_a_place(tmp_path: Path, content: bytes | None, sentence: str) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    _, problems = read_at(tmp_path, "\na: ${file:secret}")
+    (line,) = problems.lines
+    assert line.startswith(f"{tmp_path}/f.yaml:2:4: {tmp_path}/secret: ") and sentence in line
+
+
+def test_no_message_shows_what_was_filled_in(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("a \\ swordfish\n")
+    _, problems = read_at(tmp_path, "a: ${file:s}\nb: ${SHORT}\nc: ${SHORT:-fallback}", SHORT="cod")
+    here, there, elsewhere = (Mark(file=f"{tmp_path}/f.yaml", line=n, column=4) for n in (1, 2, 3))
+    problems.add(here, f"{'a ' + chr(92) + ' swordfish'!r} is wrong")
+    problems.add(here, "this too: a \\ swordfish")
+    problems.add(there, "unknown 'cod'")
+    problems.add(elsewhere, "b is a \\ swordfish, c is a cod")
+    assert not any("swordfish" in line for line in problems.lines)
+    assert problems.lines[2:] == [
+        f"{there}: unknown '${{SHORT}}'",
+        f"{elsewhere}: b is ${{file:s}}, c is a ${{SHORT}}",
+    ]
