@@ -13,7 +13,7 @@ import random
 import signal
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import anyio
@@ -24,9 +24,11 @@ from anyio.abc import TaskStatus
 from router import __version__, config
 from router.admin import Admin
 from router.admin_actions import Switches
+from router.api.access import Access
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.clock import Clock, SystemClock
+from router.config.http import regranted
 from router.config.settings import Operation, Settings
 from router.config.yaml_nodes import Problems
 from router.deliver.lanes import Lanes
@@ -87,6 +89,7 @@ class Gateway:
         self._stop = anyio.Event()
         self._ready = anyio.Event()
         self._keeper: KeyKeeper | None = None
+        self._access: Access | None = None
         self._ports = Ports(dicom=(), http=0)
         self.telemetry = Telemetry()
 
@@ -169,7 +172,7 @@ class Gateway:
             telemetry.destination_paused(name, False)
         await admin.actions.restore()
         await keeper.look()
-        http = HttpServer(HttpApp(admin=admin, telemetry=telemetry, clock=clock))
+        http = self._make_http(admin, keys)
         self._bind(http, listeners)
         async with anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
@@ -187,6 +190,13 @@ class Gateway:
             await self._drain(lanes, listeners)
             http.stop()
             parts.cancel_scope.cancel()
+
+    def _make_http(self, admin: Admin, keys: Keyring) -> HttpServer:
+        settings, telemetry = self._settings.http, self.telemetry
+        self._access = Access(settings, self._clock, telemetry)
+        app = HttpApp(admin=admin, telemetry=telemetry, clock=self._clock, access=self._access)
+        tls = keys.servers[settings.tls] if settings.tls is not None else None
+        return HttpServer(app, tls=tls, observer=telemetry)
 
     def _keyring(self) -> Keyring:
         try:
@@ -230,6 +240,10 @@ class Gateway:
             data_dir=str(self._settings.data_dir),
             pid=os.getpid(),
         )
+        for warning in self._settings.http.warnings:
+            _log.warning(warning)
+        if self._settings.http.is_open:
+            _log.info("http: whoever is on this machine may do everything: no users, no tokens")
         if self._ready_file is not None:
             await to_thread.run_sync(_write_whole, self._ready_file, msgspec.json.encode(self._ports))
         _notify(self._environ, "READY=1")
@@ -267,7 +281,7 @@ class Gateway:
                     self._stop.set()
 
     async def reload(self) -> bool:
-        """Read certificates and the configuration again; swap all rules, or none.
+        """Read certificates and the configuration again; swap all rules and who may use HTTP, or nothing.
 
         What else changed in the configuration is named in the log.
         """
@@ -283,6 +297,9 @@ class Gateway:
             self.telemetry.reload("failure")
             return False
         self._rules = rule_set
+        self._settings = replace(self._settings, http=regranted(self._settings.http, fresh.http))
+        if self._access is not None:
+            self._access.use(self._settings.http)
         self.telemetry.reload("success")
         _log.info("reloaded", rules=len(rule_set.rules), needs_restart=_changed(self._settings, fresh))
         return True

@@ -35,6 +35,7 @@ class Telemetry:
         self._declare_delivery()
         self._declare_store()
         self._declare_tls()
+        self._http_denials = self._counter("http_denials", "HTTP requests not let in, and why.", "reason")
 
     def _declare_reception(self) -> None:
         self._received = self._counter("instances_received", "Instances acknowledged to their sender.")
@@ -227,6 +228,12 @@ class Telemetry:
     def certificate_ends(self, kind: str, path: str, in_s: float) -> None:
         """How long a ``certificate``, ``ca`` or ``crl`` of the configuration is still good."""
         self._expiry.labels(kind, path).set(in_s)
+
+    # HTTP
+
+    def http_denied(self, reason: str) -> None:
+        """A request was refused before it was looked at; ``reason`` is one of ``router.api.access``."""
+        self._http_denials.labels(reason).inc()
 
     # Store
 

@@ -23,6 +23,7 @@ from router.errors import AssociationRejected
 from router.net.connection import Connection
 from router.net.credentials import Credentials
 from router.scu import SendFile, Target
+from router.secrets import hash_token, make_token
 from router.sink import Sink, SinkOptions
 from tests.peers.certificates import Authority
 
@@ -216,6 +217,38 @@ async def test_a_reload_cannot_name_a_destination_that_is_not_served_yet(tmp_pat
         (tmp_path / "router.yaml").write_text(text)
         config.load_all(tmp_path / "router.yaml", {})  # it is valid; only not without a restart
         assert not await gateway.reload()
+
+
+async def test_who_may_use_http_is_taken_over_at_a_reload(tmp_path: Path) -> None:
+    path = write_configuration(tmp_path)
+    plain = path.read_text()
+    gateway = make(path)
+
+    async def ask(token: str) -> int:
+        async with await anyio.connect_tcp("127.0.0.1", gateway.ports.http) as connection:
+            lines = (
+                "GET / HTTP/1.0",
+                "Host: localhost",
+                *([f"Authorization: Bearer {token}"] if token else []),
+            )
+            await connection.send("\r\n".join((*lines, "", "")).encode())
+            return int((await connection.receive()).split()[1])
+
+    async def configure(http: str) -> bool:
+        path.write_text(plain.replace("http: {port: 0}", f"http: {{port: 0, {http}}}"))
+        return await gateway.reload()
+
+    first, second = make_token(), make_token()
+    async with running(gateway):
+        assert [await ask(""), await ask(first)] == [200, 200]
+        assert await configure(f"tokens: {{a: {{token_hash: {hash_token(first)}}}}}")
+        assert [await ask(""), await ask(first), await ask(second)] == [401, 200, 401]
+        assert await configure(f"tokens: {{a: {{token_hash: {hash_token(second)}}}}}")
+        assert [await ask(""), await ask(first), await ask(second)] == [401, 401, 200]
+        assert not await configure("tokens: {a: {token_hash: broken}}")
+        assert await ask(second) == 200
+        assert await configure("allow_anonymous: false")
+        assert await ask(second) == 401
 
 
 def tls_configuration(directory: Path, more: str = "") -> tuple[Path, Authority]:

@@ -1,5 +1,7 @@
 """The HTTP application: ``/metrics``, ``/healthz``, ``/readyz``, and everything else to whom it belongs.
 
+Nothing is answered before ``access`` has admitted who asks.
+
 Plain ASGI. The probes need no framework, and FastAPI (10 MB and half a second) is imported, in a thread, by
 the first request under ``/api/``: a gateway that only Prometheus watches never pays for it.
 """
@@ -7,6 +9,7 @@ the first request under ``/api/``: a gateway that only Prometheus watches never 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,7 +17,9 @@ import msgspec
 from anyio import to_thread
 
 from router.admin import Admin
+from router.api.access import CALLER, Access, Caller, Refused, asked_of
 from router.clock import Clock
+from router.config.http import Http
 from router.telemetry import CONTENT_TYPE, Telemetry
 
 METRICS_CACHE_S = 1.0  # rendering walks every series; several scrapers share one rendering
@@ -40,8 +45,11 @@ _LINKS = {
 class HttpApp:
     """Answers each request, or hands it to the application whose path it is."""
 
-    def __init__(self, *, admin: Admin, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self, *, admin: Admin, telemetry: Telemetry, clock: Clock, access: Access | None = None
+    ) -> None:
         self._admin = admin
+        self._access = access if access is not None else Access(Http(), clock, telemetry)
         self._telemetry = telemetry
         self._clock = clock
         self._rendering = anyio.Lock()
@@ -55,15 +63,23 @@ class HttpApp:
         if scope["type"] != "http":
             return
         path = scope["path"]
+        caller = await self._access.admit(
+            asked_of(scope["method"], path, scope.get("client"), scope["headers"])
+        )
+        if isinstance(caller, Refused):
+            await _respond(send, *_error(caller.status, caller.sentence), headers=caller.headers)
+            return
+        scope[CALLER] = caller
         if path.startswith("/api/"):
             await (await self._load_api())(scope, receive, send)
             return
-        answer = {
+        answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "/": self._index,
             "/metrics": self._metrics,
             "/healthz": self._healthz,
-            "/readyz": self._readyz,
-        }.get(path)
+            "/readyz": partial(self._readyz, caller),
+        }
+        answer = answers.get(path)
         if answer is None:
             status, kind, body = _error(404, f"nothing is at {path}; / lists what there is")
         elif scope["method"] not in ("GET", "HEAD"):
@@ -78,9 +94,11 @@ class HttpApp:
     async def _healthz(self) -> tuple[int, str, bytes]:
         return 200, _JSON, b'{"status":"alive"}'
 
-    async def _readyz(self) -> tuple[int, str, bytes]:
+    async def _readyz(self, caller: Caller) -> tuple[int, str, bytes]:
+        """Why not is for those who may read: it names what is wrong with the disk, and files."""
         readiness = self._admin.readiness()
-        return 200 if readiness.is_ready else 503, _JSON, msgspec.json.encode(readiness)
+        body = {"is_ready": readiness.is_ready} if caller.scope is None else readiness
+        return 200 if readiness.is_ready else 503, _JSON, msgspec.json.encode(body)
 
     async def _metrics(self) -> tuple[int, str, bytes]:
         async with self._rendering:
@@ -106,12 +124,15 @@ def _error(status: int, sentence: str) -> tuple[int, str, bytes]:
     return status, _JSON, msgspec.json.encode({"error": sentence})
 
 
-async def _respond(send: Send, status: int, kind: str, body: bytes) -> None:
-    headers = [
+async def _respond(
+    send: Send, status: int, kind: str, body: bytes, *, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> None:
+    all_headers = [
         (b"content-type", kind.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
+        *headers,
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,8 @@
 """``/api/v1``: what operators may do, who did what, and the stored files.
 
-Whoever asks may say who they are in the header ``X-Dicom-Router-User`` (percent-encoded); the audit keeps it
-beside the address they came from. It is what they say: nothing proves it.
+The audit keeps who asked, by the name of their user or token, beside the address they came from. Where nobody
+has to prove who they are (``http`` without users and tokens), it is what they say in the header
+``X-Dicom-Router-User`` (percent-encoded).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from router.admin import Admin
 from router.admin_actions import AUDIT_LIMIT
+from router.api.access import CALLER, Caller
 from router.spool.orders import ALLOWED, Action, Operator
 from router.views import (
     USER_HEADER,
@@ -140,13 +142,17 @@ def _add_instances(api: FastAPI, admin: Admin, prefix: str) -> None:
 
 
 def operator_of(request: Request) -> Operator:
-    """Who asks, as they say, and from where. 403 for a page of another site in an operator's browser."""
+    """Who asks, and from where. 403 for a page of another site in an operator's browser."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, f"orders are not taken from pages of {origin}")
+    address = request.client.host if request.client is not None else ""
+    caller = request.scope.get(CALLER)
+    if isinstance(caller, Caller) and caller.name is not None:
+        return Operator(who=caller.name, address=address)
     said = unquote(request.headers.get(USER_HEADER, ""))
     who = "".join(letter for letter in said if letter.isprintable()).strip()[:WHO_MAX]
-    return Operator(who=who or "http", address=request.client.host if request.client is not None else "")
+    return Operator(who=who or "http", address=address)
 
 
 def _json(value: object) -> Response:

@@ -1,18 +1,22 @@
 """The HTTP server: uvicorn inside the gateway's own loop, on a socket that we bind ourselves.
 
 uvicorn's quirks kept here: it takes the process's signals (they belong to ``app``), and it ends the process
-when it cannot bind (so it is handed a bound socket).
+when it cannot bind (so it is handed a bound socket). Its connections are those of ``connections``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from typing import cast
 
 import uvicorn
 
+from router.api.connections import Connections
 from router.api.http import Asgi
+from router.net.credentials import Credentials, TlsObserver
 
 SHUTDOWN_S = 3  # for requests under way when the gateway stops
 KEEP_ALIVE_S = 30  # Prometheus scrapes every 15 s by default: it keeps its connection
@@ -27,10 +31,13 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """One bound HTTP port."""
 
-    def __init__(self, app: Asgi) -> None:
+    def __init__(
+        self, app: Asgi, *, tls: Credentials | None = None, observer: TlsObserver | None = None
+    ) -> None:
+        self._connections = Connections(tls, observer)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=cast("type[asyncio.Protocol]", self._connections),
             ws="none",
             loop="none",
             lifespan="off",
@@ -80,4 +87,5 @@ class HttpServer:
 
     def stop(self) -> None:
         """Let the requests under way end, then make ``serve`` return."""
+        self._connections.hang_up()
         self._server.should_exit = True

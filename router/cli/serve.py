@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,8 @@ def serve(
 
     settings, rule_set = load_configuration(config, with_files=True)
     logs.configure(settings.log_level)
+    if os.geteuid() == 0:
+        logs.get_logger("app").warning("running as root: give it a user (deploy/dicom-router.service)")
     gateway = Gateway(settings, rule_set, config_path=config, ready_file=ready_file)
     try:
         anyio.run(gateway.run)
@@ -83,6 +86,8 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     )
     out.print(f"{config}: no problems. {', '.join(counts)}; unmatched: {settings.unmatched}.", markup=False)
     _warn_of_ends(settings)
+    for warning in settings.http.warnings:
+        err.print(f"{warning}.", style="yellow", markup=False)
     if not rule_set.rules and settings.unmatched == "hold":
         err.print("There are no rules: everything that arrives will be held.", style="yellow")
 

@@ -7,6 +7,7 @@ the port. Once there are, or where others can reach it, nothing is allowed witho
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
@@ -124,6 +125,17 @@ class Http:
         if self.allow_anonymous:
             found.append("http: allow_anonymous lets everybody on the network read status, queue and audit")
         return tuple(found)
+
+
+def regranted(bound: Http, fresh: Http) -> Http:
+    """What is bound, with the users, tokens and the rest of ``fresh`` that needs no new start."""
+    return replace(
+        bound,
+        users=fresh.users,
+        tokens=fresh.tokens,
+        allow_anonymous=fresh.allow_anonymous,
+        metrics=fresh.metrics,
+    )
 
 
 def is_loopback(host: str) -> bool:

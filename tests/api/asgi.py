@@ -24,7 +24,13 @@ class Answer:
 
 
 async def ask(
-    app: Asgi, method: str, target: str, body: object = None, headers: dict[str, str] | None = None
+    app: Asgi,
+    method: str,
+    target: str,
+    body: object = None,
+    headers: dict[str, str] | None = None,
+    *,
+    client: str = "127.0.0.1",
 ) -> Answer:
     path, _, query = target.partition("?")
     content = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -56,7 +62,7 @@ async def ask(
             (b"content-length", str(len(content)).encode()),
             *((name.lower().encode(), value.encode()) for name, value in (headers or {}).items()),
         ],
-        "client": ("127.0.0.1", 50000),
+        "client": (client, 50000),
         "server": ("127.0.0.1", 8080),
     }
     await app(scope, receive, send)

@@ -31,7 +31,7 @@ class Served:
         self.clock = ManualClock()
         self.telemetry = Telemetry()
         self.phase = Phase.RUNNING
-        admin = Admin(
+        self.admin = Admin(
             spool=self.store,
             settings=Settings(modalities={"pacs": Modality(ae_title="PACS", host="h", port=104)}),
             clock=self.clock,
@@ -41,7 +41,7 @@ class Served:
             switches=self.switches.switches,
             learned=learned,
         )
-        self.app = HttpApp(admin=admin, telemetry=self.telemetry, clock=self.clock)
+        self.app = HttpApp(admin=self.admin, telemetry=self.telemetry, clock=self.clock)
 
 
 @pytest.fixture
