@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from router.cli.common import DEFAULT_URL, FAILED, UrlOption, err, fail, out
+from router.cli.identity import asks_gateway
 from router.cli.orders import AllOption, CallingOption, Chosen, DestinationOption, StateOption, UidOption
 from router.cli.source import DataDirOption, Source, open_source
 from router.model import DeliveryState
@@ -49,7 +50,7 @@ class Exported:
 
 def add_to(group: typer.Typer) -> None:
     """Register the command."""
-    group.command("export")(export)
+    group.command("export")(asks_gateway(export))
 
 
 def export(
@@ -144,7 +145,7 @@ def _export(
 
 def _write(source: Source, delivery: DeliveryView, path: Path) -> str:
     """Write one file, whole or not at all; what was in the way."""
-    from router.cli.client import Unreachable
+    from router.cli.client import NotLetIn, Unreachable
     from router.errors import RouterError
 
     unfinished = path.with_name(f".{path.name}.partial")
@@ -152,7 +153,7 @@ def _write(source: Source, delivery: DeliveryView, path: Path) -> str:
         with unfinished.open("wb") as file:
             source.write_file(int(delivery.key), file)
         unfinished.replace(path)
-    except Unreachable:
+    except (Unreachable, NotLetIn):
         unfinished.unlink(missing_ok=True)
         raise
     except RouterError as error:

@@ -25,6 +25,7 @@ from router.cli.common import (
     uid_name,
     when,
 )
+from router.cli.identity import asks_gateway
 from router.cli.source import DataDirOption, open_source
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 def add_to(command: typer.Typer) -> None:
     """Register the commands."""
     command.command()(explain)
-    command.command()(trace)
+    command.command()(asks_gateway(trace))
 
 
 def explain(

@@ -21,6 +21,7 @@ from router.cli.common import (
     uid_name,
     when,
 )
+from router.cli.identity import asks_gateway
 from router.cli.orders import ByOption, print_done
 from router.cli.source import DataDirOption, open_source
 
@@ -34,18 +35,18 @@ NameArgument = Annotated[str, typer.Argument(help="The destination's name.")]
 def add_to(command: typer.Typer) -> None:
     """Register the commands and groups."""
     destinations = typer.Typer(help="Where instances go: look, pause, resume.", no_args_is_help=True)
-    destinations.command("ls")(ls)
-    destinations.command("contexts")(contexts)
-    destinations.command("pause")(pause)
-    destinations.command("resume")(resume)
+    destinations.command("ls")(asks_gateway(ls))
+    destinations.command("contexts")(asks_gateway(contexts))
+    destinations.command("pause")(asks_gateway(pause))
+    destinations.command("resume")(asks_gateway(resume))
     command.add_typer(destinations, name="destination")
     damaged = typer.Typer(help="Instances whose bytes were damaged on our disk.", no_args_is_help=True)
-    damaged.command("ls")(ls_corrupt)
-    damaged.command("discard")(discard_corrupt)
+    damaged.command("ls")(asks_gateway(ls_corrupt))
+    damaged.command("discard")(asks_gateway(discard_corrupt))
     command.add_typer(damaged, name="corrupt")
-    command.command()(drain)
-    command.command()(undrain)
-    command.command()(audit)
+    command.command()(asks_gateway(drain))
+    command.command()(asks_gateway(undrain))
+    command.command()(asks_gateway(audit))
 
 
 def ls(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.cli.common import DEFAULT_URL, WRONG_USE, UrlOption, fail, out
+from router.cli.identity import asks_gateway
 from router.model import DeliveryState, Reason
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def add_to(group: typer.Typer) -> None:
 
 def _add(group: typer.Typer, verb: _Verb) -> None:
     @group.command(verb.name, help=cleandoc(verb.help))
+    @asks_gateway
     def command(
         ids: IdsArgument = None,
         destination: DestinationOption = None,
@@ -159,6 +161,7 @@ def _add(group: typer.Typer, verb: _Verb) -> None:
 
 def _add_with_target(group: typer.Typer, verb: _Verb, *, is_needed: bool) -> None:
     @group.command(verb.name, help=cleandoc(verb.help))
+    @asks_gateway
     def command(
         ids: IdsArgument = None,
         to: ToOption = None,

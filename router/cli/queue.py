@@ -19,6 +19,7 @@ from router.cli.common import (
     table,
     when,
 )
+from router.cli.identity import asks_gateway
 from router.cli.orders import CallingOption, DestinationOption, StateOption, UidOption
 from router.cli.source import DataDirOption, Source, open_source
 from router.dicom.syntaxes import shown
@@ -40,8 +41,8 @@ UNFINISHED = (DeliveryState.DEAD, DeliveryState.HELD, DeliveryState.ACTIVE, Deli
 def build() -> typer.Typer:
     """The group of commands."""
     group = typer.Typer(help="What waits for which destination, and why.", no_args_is_help=True)
-    group.command("ls")(ls)
-    group.command("show")(show)
+    group.command("ls")(asks_gateway(ls))
+    group.command("show")(asks_gateway(show))
     orders.add_to(group)
     export.add_to(group)
     return group

@@ -150,6 +150,11 @@ def late(side: Side, timeout_s: float, *, has_spoken: bool) -> TlsFailed:
     return TlsFailed(f"no TLS handshake within {timeout_s:g} s{hint}", reason=TlsReason.TIMEOUT)
 
 
+def explain(error: OSError, side: Side) -> TlsFailed | None:
+    """What OpenSSL means where it was OpenSSL's error, for those who do not know it."""
+    return failure(error, side) if isinstance(error, ssl.SSLError) else None
+
+
 def failure(error: ssl.SSLError, side: Side) -> TlsFailed:
     """What OpenSSL means."""
     if isinstance(error, ssl.SSLCertVerificationError):
