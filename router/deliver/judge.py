@@ -63,7 +63,7 @@ class Judge:
         else:
             has_changed = self.health.answered(now)
         if has_changed:
-            self._changed(verdict, ended.comment)
+            self._changed(verdict, "")  # what a peer says may name a patient: it is in the delivery's record
         self._settle(delivery, verdict, ended, cure=cure)
 
     def failed(self, delivery: Delivery, verdict: Verdict, ended: Ended) -> None:

@@ -33,7 +33,9 @@ def send_all_to(*destinations: str) -> list[dict[str, object]]:
 class Gateway:
     """A running gateway. Its ports and data directory stay the same over :meth:`kill` and :meth:`start`."""
 
-    def __init__(self, directory: Path, configuration: Json, *, limits: Json | None = None) -> None:
+    def __init__(
+        self, directory: Path, configuration: Json, *, limits: Json | None = None, http: Json | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.data_dir = directory / "data"
@@ -44,7 +46,7 @@ class Gateway:
         whole: dict[str, object] = {
             "data_dir": str(self.data_dir),
             "listeners": [{"port": self.port, "host": "127.0.0.1", "limits": limits or {}}],
-            "http": {"host": "127.0.0.1", "port": self.http},
+            "http": {"host": "127.0.0.1", "port": self.http, **(http or {})},
             "accept_unknown": ["echo", "store"],
             **configuration,
         }
