@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
 _ZEROS = bytes(1024 * 1024)
 _ZERO_STEP_BYTES = 4 * 1024 * 1024
+DIRECTORY_MODE = 0o750  # a group may look, for backups; nobody else
+_OTHERS = 0o007
 
 
 class Files:
@@ -119,9 +121,18 @@ def make_directory(files: Files, directory: Path) -> None:
     """Make ``directory`` and what leads to it, durably: a file's sync does not make its directories so."""
     if not directory.parent.exists():
         make_directory(files, directory.parent)
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(DIRECTORY_MODE, exist_ok=True)
     with suppress(PermissionError):  # not ours, so it has been there for long
         files.sync_directory(directory.parent)
+
+
+def close_to_others(paths: Iterable[Path]) -> None:
+    """Take from everybody else what an earlier version, or a generous umask, gave them of our own files."""
+    for path in paths:
+        with suppress(FileNotFoundError, PermissionError):  # not there yet, or not ours to change
+            mode = path.stat().st_mode
+            if mode & _OTHERS:
+                path.chmod(mode & ~_OTHERS & 0o7777)
 
 
 def take_lock(directory: Path) -> int:

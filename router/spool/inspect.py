@@ -20,7 +20,7 @@ import apsw
 from router.errors import NotAllowed, StorageError, UnknownItem
 from router.model import DeliveryRecord, DeliveryState, Instance, InstanceState, InstanceTrace, QueueDepth
 from router.spool import operations, queries
-from router.spool.files import Files, storage_error, sync_directory, take_lock
+from router.spool.files import DIRECTORY_MODE, Files, storage_error, sync_directory, take_lock
 from router.spool.orders import Operation, Paused
 from router.spool.reader import VERIFY_STEP_BYTES, OpenFiles, Reader, damaged, read_fully
 from router.spool.rebuilding import NewLedger
@@ -148,7 +148,7 @@ def rebuild(directory: Path, *, replace: bool = False) -> RebuildReport:
             )
         scratch = directory / "rebuild"
         shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
+        scratch.mkdir(DIRECTORY_MODE)
         report = _fill(directory, scratch)
         moved_to = _move_aside(ledger) if ledger.exists() else None
         (scratch / LEDGER_NAME).rename(ledger)
@@ -201,7 +201,7 @@ def _everything(directory: Path) -> Iterator[tuple[Path, Found | None]]:
 def _set_aside(directory: Path, path: Path) -> Path:
     """Keep a file that the spool would remove as a stranger."""
     aside = directory / "damaged"
-    aside.mkdir(exist_ok=True)
+    aside.mkdir(DIRECTORY_MODE, exist_ok=True)
     return path.rename(aside / path.name)
 
 

@@ -29,7 +29,7 @@ from router.model import (
 )
 from router.spool import large, leaps, queries
 from router.spool.dispatch import Dispatch
-from router.spool.files import Files, make_directory, storage_error, take_lock, write_again
+from router.spool.files import Files, close_to_others, make_directory, storage_error, take_lock, write_again
 from router.spool.gates import Gates
 from router.spool.handover import Handover
 from router.spool.housekeeping import Housekeeper
@@ -38,7 +38,7 @@ from router.spool.ledger import Ledger
 from router.spool.ordering import Orders
 from router.spool.record import encode_arrival, header_bytes
 from router.spool.scan import refuse_lost_ledger
-from router.spool.schema import LARGE, ORDINALS
+from router.spool.schema import LARGE, LEDGER_NAME, ORDINALS
 from router.spool.segment import Segments
 from router.spool.stats import SpoolStats
 from router.spool.tail import missing_rows
@@ -121,6 +121,7 @@ class Spool(Dispatch):
         try:
             refuse_lost_ledger(directory)
             spool = cls(directory, settings, clock, files, retention_s, lock)
+            close_to_others((directory / "segments", directory / "large", *directory.glob(f"{LEDGER_NAME}*")))
         except BaseException:
             os.close(lock)
             raise
