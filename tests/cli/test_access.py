@@ -242,3 +242,19 @@ def test_a_token_is_made(run: Run) -> None:
     token = result.stdout.splitlines()[0].removeprefix("token: ")
     assert verify(token, hashed(result.stdout))
     assert run("hash-secret", "--token").stdout != result.stdout
+
+
+def test_check_refuses_what_is_open_by_accident_and_warns_of_the_rest(
+    run: Run, configuration: Path, tmp_path: Path
+) -> None:
+    text = configuration.read_text()
+    for http, code, sentence in (
+        ("{port: 0, host: 0.0.0.0}", 2, "neither users nor tokens"),
+        ("{port: 0, host: 0.0.0.0, allow_anonymous: true}", 0, "everybody on the network"),
+        (f"{{port: 0, host: 0.0.0.0, tokens: {{t: {{token_hash: {hash_token(READER)}}}}}}}", 0, "plain text"),
+    ):
+        configuration.write_text(text.replace("http: {port: 0}", f"http: {http}"))
+        result = run("check", "-c", configuration)
+        assert result.exit_code == code
+        assert sentence in result.stderr
+        assert "sha256" not in result.output
