@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import Check, schema
+from router.config.audit import check_audit, resolve_audit
 from router.config.checks import as_written, check_groups, check_hours, split_destinations
 from router.config.http import check_http
 from router.config.orthanc_keys import in_our_keys
@@ -234,6 +235,7 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
     check_hours(settings, tree, problems)
     check_tls(settings, tree, problems)
     check_http(settings, tree, problems)
+    check_audit(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
         for keyword in _FIELD.findall(destination.folder):
@@ -268,7 +270,10 @@ def _from_base(settings: Settings, base: Path) -> Settings:
     }
     settings = resolve_tls(settings, base)
     return replace(
-        settings, data_dir=Path(_absolute(str(settings.data_dir), base)), destinations=destinations
+        settings,
+        data_dir=Path(_absolute(str(settings.data_dir), base)),
+        destinations=destinations,
+        audit=resolve_audit(settings.audit, settings.tls, base),
     )
 
 

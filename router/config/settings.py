@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from router.config.audit import Audit
 from router.config.forms import Preferences
 from router.config.hours import EVERY_DAY, Between, Days, TimeZone
 from router.config.http import Http
@@ -218,6 +219,7 @@ class Settings:
     drain: Duration = 30.0  # how long SIGTERM waits for what is under way
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
     transcode: Transcode = Field(default_factory=Transcode)
+    audit: Audit | None = None  # None: no audit messages
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     @property

@@ -153,17 +153,22 @@ def resolve_tls(settings: Settings, base: Path) -> Settings:
     """Every block whole, with what the top one gives, and every path absolute."""
     top = _absolute(settings.tls, base)
     listeners = tuple(
-        replace(one, tls=_inherit(_absolute(one.tls, base), top)) if one.tls is not None else one
+        replace(one, tls=whole_block(one.tls, top, base)) if one.tls is not None else one
         for one in settings.listeners
     )
     modalities = {
-        name: replace(one, tls=_inherit(_absolute(one.tls, base), top)) if one.tls is not None else one
+        name: replace(one, tls=whole_block(one.tls, top, base)) if one.tls is not None else one
         for name, one in settings.modalities.items()
     }
     http = settings.http
     if http.tls is not None:
         http = replace(http, tls=_inherit(_absolute(http.tls, base), top))
     return replace(settings, tls=top, listeners=listeners, modalities=modalities, http=http)
+
+
+def whole_block(tls: _Inner, top: TlsDefaults, base: Path) -> _Inner:
+    """A block whole, with paths absolute; ``top`` is so already."""
+    return _inherit(_absolute(tls, base), top)
 
 
 def _inherit(tls: _Inner, top: TlsDefaults) -> _Inner:
@@ -178,9 +183,10 @@ def _inherit(tls: _Inner, top: TlsDefaults) -> _Inner:
 
 def _absolute(tls: _Block, base: Path) -> _Block:
     given = {name: getattr(tls, name) for name in _FILES if getattr(tls, name, None)}
-    paths: dict[str, object] = {name: _path(path, base) for name, path in given.items()}
-    return replace(tls, crl=tuple(_path(path, base) for path in tls.crl), **paths)  # type: ignore[arg-type]
+    paths: dict[str, object] = {name: absolute_path(path, base) for name, path in given.items()}
+    return replace(tls, crl=tuple(absolute_path(path, base) for path in tls.crl), **paths)  # type: ignore[arg-type]
 
 
-def _path(path: str, base: Path) -> str:
+def absolute_path(path: str, base: Path) -> str:
+    """Relative paths are meant from the configuration's own directory."""
     return os.path.normpath(base / Path(path).expanduser())

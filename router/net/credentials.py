@@ -208,6 +208,8 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
     ]
     blocks += [(("modalities", name, "tls"), modality.tls) for name, modality in settings.modalities.items()]
     blocks.append((("http", "tls"), settings.http.tls))
+    if settings.audit is not None and settings.audit.syslog is not None:
+        blocks.append((("audit", "syslog", "tls"), settings.audit.syslog.tls))
     for where, tls in blocks:
         if tls is None:
             continue

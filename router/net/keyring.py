@@ -34,6 +34,10 @@ class Keyring:
         for name, modality in settings.modalities.items():
             if modality.tls is not None and modality.tls not in self._clients:
                 self._clients[modality.tls] = _made(modality.tls, f"modality {name}", observer)
+        audit = settings.audit
+        if audit is not None and audit.syslog is not None and audit.syslog.tls is not None:
+            if audit.syslog.tls not in self._clients:
+                self._clients[audit.syslog.tls] = _made(audit.syslog.tls, "audit", observer)
 
     @property
     def servers(self) -> Mapping[ListenerTls, Credentials]:
