@@ -22,6 +22,7 @@ FLOORS = {
     "config": 1,
     "samples": 1,
     "net": 2,
+    "audit": 2,
     "spool": 2,
     "telemetry": 2,
     "logs": 2,
