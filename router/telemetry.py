@@ -36,6 +36,7 @@ class Telemetry:
         self._declare_store()
         self._declare_tls()
         self._http_denials = self._counter("http_denials", "HTTP requests not let in, and why.", "reason")
+        self._declare_audit()
 
     def _declare_reception(self) -> None:
         self._received = self._counter("instances_received", "Instances acknowledged to their sender.")
@@ -103,6 +104,12 @@ class Telemetry:
         self._expiry = self._gauge(
             "certificate_expiry_seconds", "Until a configured file ends; below 0: it has.", "kind", "path"
         )
+
+    def _declare_audit(self) -> None:
+        self._audit_messages = self._counter(
+            "audit_messages", "Audit messages handed over, or lost for want of room.", "outlet", "outcome"
+        )
+        self._audit_waiting = self._gauge("audit_waiting", "Audit messages not handed over yet.", "outlet")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dicom_router_{name}", text, labels, registry=self._registry)
@@ -234,6 +241,20 @@ class Telemetry:
     def http_denied(self, reason: str) -> None:
         """A request was refused before it was looked at; ``reason`` is one of ``router.api.access``."""
         self._http_denials.labels(reason).inc()
+
+    # Audit
+
+    def audit_sent(self, outlet: str, count: int) -> None:
+        """So many messages were handed over; ``outlet`` is ``syslog`` or ``file``."""
+        self._audit_messages.labels(outlet, "sent").inc(count)
+
+    def audit_dropped(self, outlet: str, count: int) -> None:
+        """So many messages are lost."""
+        self._audit_messages.labels(outlet, "dropped").inc(count)
+
+    def audit_waiting(self, outlet: str, count: int) -> None:
+        """How many messages wait."""
+        self._audit_waiting.labels(outlet).set(count)
 
     # Store
 

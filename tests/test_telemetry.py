@@ -29,6 +29,8 @@ NAMES = (  # design.md, "Metrics": those that exist so far
     "dicom_router_tls_failures_total",
     "dicom_router_tls_reloads_total",
     "dicom_router_certificate_expiry_seconds",
+    "dicom_router_audit_messages_total",
+    "dicom_router_audit_waiting",
 )
 
 

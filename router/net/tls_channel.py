@@ -207,6 +207,10 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
         self._fail(failure)
         self.abort()
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if self._tcp is not None:
+            self._tcp.set_write_buffer_limits(high, low)
+
     def get_write_buffer_size(self) -> int:
         return self._tcp.get_write_buffer_size() if self._tcp is not None else 0
 
