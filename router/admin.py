@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from router import __version__
-from router.admin_actions import Actions, ActionStore, Switches
+from router.admin_actions import Actions, ActionStore, OnOrder, Switches
 from router.clock import Clock
 from router.config.settings import Group, Settings
 from router.deliver.learned import LearnedContext
@@ -91,8 +91,11 @@ class Admin:
         switches: Switches,
         learned: Callable[[str], Sequence[LearnedContext]] = lambda destination: (),
         warnings: Callable[[], Sequence[str]] = tuple,
+        on_order: OnOrder = lambda by, action, target: None,
     ) -> None:
-        self.actions = Actions(spool=spool, settings=settings, clock=clock, switches=switches)
+        self.actions = Actions(
+            spool=spool, settings=settings, clock=clock, switches=switches, on_order=on_order
+        )
         self._outlook = Outlook(settings)
         self._spool = spool
         self._settings = settings

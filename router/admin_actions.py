@@ -30,6 +30,8 @@ FILE_STEP_BYTES = 1024 * 1024  # of a file that is read out, in memory at a time
 IDS_MAX = 10_000
 _TO = (Action.REDIRECT, Action.REPLAY)
 
+OnOrder = Callable[[Operator, Action, str], None]  # who did what, and to what: for the audit messages
+
 
 class OrderBook(Protocol):
     """The contracts are those of ``router.spool.ordering.Orders``."""
@@ -74,11 +76,20 @@ class Drain:
 class Actions:
     """Raises ``UnknownItem`` for what does not exist, ``NotAllowed`` for what its state does not allow."""
 
-    def __init__(self, *, spool: ActionStore, settings: Settings, clock: Clock, switches: Switches) -> None:
+    def __init__(
+        self,
+        *,
+        spool: ActionStore,
+        settings: Settings,
+        clock: Clock,
+        switches: Switches,
+        on_order: OnOrder = lambda by, action, target: None,
+    ) -> None:
         self._spool = spool
         self._settings = settings
         self._clock = clock
         self._switches = switches
+        self._on_order = on_order
         self.draining: Drain | None = None
 
     async def order(self, action: Action, request: OrderRequest, by: Operator) -> Ordered:
@@ -100,6 +111,8 @@ class Actions:
         done = await self._spool.orders.carry_out(
             Order(action=action, selection=selection, by=by, to=request.to)
         )
+        where = f" to {request.to}" if request.to is not None else ""
+        self._on_order(by, action, f"{selection}{where} ({done.count} deliveries)")
         return Ordered(count=done.count, left_alone=done.left_alone, operation=done.operation)
 
     def _check_target(self, action: Action, request: OrderRequest) -> None:
@@ -132,6 +145,7 @@ class Actions:
         except BaseException:
             self._switches.pause(destination, was_paused)
             raise
+        self._on_order(by, Action.PAUSE, destination)
         return Ordered(count=1, left_alone={})
 
     async def resume(self, destination: str, by: Operator) -> Ordered:
@@ -139,6 +153,7 @@ class Actions:
         self._check_destination(destination)
         await self._spool.orders.unpause(destination, by)
         self._switches.pause(destination, False)
+        self._on_order(by, Action.UNPAUSE, destination)
         return Ordered(count=1, left_alone={})
 
     async def restore(self) -> None:
@@ -153,6 +168,7 @@ class Actions:
         await self._spool.orders.note(Action.DRAIN, by)
         self.draining = Drain(since=self._clock.now(), by=by)
         self._switches.refuse(True)
+        self._on_order(by, Action.DRAIN, "")
         return Ordered(count=1, left_alone={})
 
     async def undrain(self, by: Operator) -> Ordered:
@@ -162,6 +178,7 @@ class Actions:
         await self._spool.orders.note(Action.UNDRAIN, by)
         self.draining = None
         self._switches.refuse(False)
+        self._on_order(by, Action.UNDRAIN, "")
         return Ordered(count=1, left_alone={})
 
     @property
@@ -183,6 +200,7 @@ class Actions:
         if bool(request.keys) is request.everything:
             raise NotAllowed("say which corrupt instances: keys, or everything")
         count = await self._spool.orders.discard_corrupt(request.keys or None, by)
+        self._on_order(by, Action.DISCARD_CORRUPT, f"{count} instances")
         return Ordered(count=count, left_alone={})
 
     async def open_file(self, key: int) -> tuple[Instance, AsyncIterator[bytes]]:

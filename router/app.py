@@ -27,10 +27,12 @@ from router.admin_actions import Switches
 from router.api.access import Access
 from router.api.http import HttpApp
 from router.api.server import HttpServer
+from router.audit.auditor import Auditor
 from router.clock import Clock, SystemClock
 from router.config.http import regranted
-from router.config.settings import Operation, Settings
+from router.config.settings import Listener, Operation, Settings
 from router.config.yaml_nodes import Problems
+from router.deliver.audited import AuditedQueue
 from router.deliver.lanes import Lanes
 from router.deliver.modality import network
 from router.deliver.workshop import Workshop
@@ -90,6 +92,7 @@ class Gateway:
         self._ready = anyio.Event()
         self._keeper: KeyKeeper | None = None
         self._access: Access | None = None
+        self._auditor: Auditor | None = None
         self._ports = Ports(dicom=(), http=0)
         self.telemetry = Telemetry()
 
@@ -142,21 +145,20 @@ class Gateway:
         settings, clock, telemetry = self._settings, self._clock, self.telemetry
         balance = Balance(settings.groups, is_up=lambda name: telemetry.destinations_up().get(name, True))
         keys = self._keyring()
-        self._keeper = keeper = KeyKeeper(keys, settings.tls, clock, telemetry)
+        self._auditor = auditor = Auditor.of(settings, keys, clock, telemetry)
+        self._keeper = keeper = KeyKeeper(
+            keys,
+            settings.tls,
+            clock,
+            telemetry,
+            on_refreshed=lambda one: auditor.certificates_reloaded(one.used_by, one.problem),
+        )
         workshop = await self._open_workshop()
+        queue = AuditedQueue(spool, auditor) if auditor.tells_deliveries else spool
         rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
-        lanes = Lanes(spool, settings, clock, telemetry, rng, network=net, workshop=workshop)
-        receiver = Receiver(spool, lambda: self._settings, clock, telemetry)
-        listeners = [
-            ListeningPort(
-                listener,
-                receiver.serve,
-                on_reject=telemetry.association_rejected,
-                tls=keys.servers[listener.tls] if listener.tls is not None else None,
-                observer=telemetry,
-            )
-            for listener in settings.listeners
-        ]
+        lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, workshop=workshop)
+        receiver = Receiver(spool, lambda: self._settings, clock, telemetry, on_refused=auditor.refused)
+        listeners = [self._listener(one, receiver, keys, auditor) for one in settings.listeners]
         admin = Admin(
             spool=spool,
             settings=settings,
@@ -166,7 +168,8 @@ class Gateway:
             dicom_ports=lambda: self._ports.dicom,
             switches=_switches(lanes, listeners, telemetry),
             learned=lanes.learned,
-            warnings=keeper.warnings,
+            warnings=lambda: (*keeper.warnings(), *auditor.warnings()),
+            on_order=auditor.ordered,
         )
         for name in settings.destination_names:
             telemetry.destination_paused(name, False)
@@ -174,11 +177,14 @@ class Gateway:
         await keeper.look()
         http = self._make_http(admin, keys)
         self._bind(http, listeners)
-        async with anyio.create_task_group() as parts:
+        async with auditor.running(), anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
             parts.start_soon(workshop.run)
             parts.start_soon(lanes.run)
-            parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance)
+            told = auditor if auditor.tells_instances else None
+            parts.start_soon(
+                run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance, told
+            )
             parts.start_soon(self._keep_gauges, spool, lanes, balance)
             parts.start_soon(receiver.quotas.run)
             parts.start_soon(keeper.run)
@@ -197,6 +203,18 @@ class Gateway:
         app = HttpApp(admin=admin, telemetry=telemetry, clock=self._clock, access=self._access)
         tls = keys.servers[settings.tls] if settings.tls is not None else None
         return HttpServer(app, tls=tls, observer=telemetry)
+
+    def _listener(
+        self, listener: Listener, receiver: Receiver, keys: Keyring, auditor: Auditor
+    ) -> ListeningPort:
+        return ListeningPort(
+            listener,
+            receiver.serve,
+            on_reject=self.telemetry.association_rejected,
+            tls=keys.servers[listener.tls] if listener.tls is not None else None,
+            observer=self.telemetry,
+            on_refused=auditor.refused,
+        )
 
     def _keyring(self) -> Keyring:
         try:
@@ -246,6 +264,8 @@ class Gateway:
             _log.info("http: whoever is on this machine may do everything: no users, no tokens")
         if self._ready_file is not None:
             await to_thread.run_sync(_write_whole, self._ready_file, msgspec.json.encode(self._ports))
+        if self._auditor is not None:
+            self._auditor.started()
         _notify(self._environ, "READY=1")
         self._ready.set()
 
@@ -287,22 +307,28 @@ class Gateway:
         """
         if self._keeper is not None:
             await self._keeper.look(all_of_them=True)
-        if self._config_path is None:
+        path = self._config_path
+        if path is None:
             return False
         try:
-            fresh, rule_set = await to_thread.run_sync(self._load_again, self._config_path)
+            fresh, rule_set = await to_thread.run_sync(self._load_again, path)
         except (ConfigurationError, OSError) as error:
             problems = error.problems if isinstance(error, ConfigurationError) else [str(error)]
             _log.error("reload failed: the rules before stay in force", problems=problems)
-            self.telemetry.reload("failure")
+            self._tell_reload("failure", path, f"{len(problems)} problems: {problems[0]}")
             return False
         self._rules = rule_set
         self._settings = replace(self._settings, http=regranted(self._settings.http, fresh.http))
         if self._access is not None:
             self._access.use(self._settings.http)
-        self.telemetry.reload("success")
+        self._tell_reload("success", path)
         _log.info("reloaded", rules=len(rule_set.rules), needs_restart=_changed(self._settings, fresh))
         return True
+
+    def _tell_reload(self, outcome: str, path: Path, problem: str = "") -> None:
+        self.telemetry.reload(outcome)
+        if self._auditor is not None:
+            self._auditor.reloaded(path.absolute().as_uri(), problem)
 
     def _load_again(self, path: Path) -> tuple[Settings, RuleSet]:
         """The file's settings, and its rules checked against the destinations that are being served."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import anyio
 
+from router.audit.auditor import Auditor
 from router.clock import Clock
 from router.config.settings import Duplicates, Settings
 from router.dicom.header import Header, scan
@@ -58,6 +59,7 @@ async def run_routing(
     clock: Clock,
     telemetry: Telemetry,
     balance: Balance | None = None,
+    auditor: Auditor | None = None,
 ) -> None:
     """Route until cancelled. ``rules`` is asked for each batch, so that a reload takes effect at once."""
     balance = balance if balance is not None else Balance(settings.groups)
@@ -69,7 +71,14 @@ async def run_routing(
             await anyio.sleep(PAUSE_S)
             continue
         await route_batch(
-            spool, batch, rules(), clock, telemetry, balance=balance, duplicates=settings.duplicates
+            spool,
+            batch,
+            rules(),
+            clock,
+            telemetry,
+            balance=balance,
+            duplicates=settings.duplicates,
+            auditor=auditor,
         )
 
 
@@ -82,6 +91,7 @@ async def route_batch(
     *,
     balance: Balance = _NO_GROUPS,
     duplicates: Duplicates = Duplicates.FORWARD,
+    auditor: Auditor | None = None,
 ) -> None:
     """Decide for each instance of ``batch`` and store the decisions; asked again until they are stored."""
     earlier = await _earlier(spool, batch) if duplicates is not Duplicates.FORWARD else None
@@ -89,9 +99,11 @@ async def route_batch(
     for instance in batch:
         decision = await _skip(spool, instance, duplicates, earlier) if earlier is not None else None
         if decision is None:
-            decision = await _decide(spool, instance, rule_set, balance)
+            decision = await _decide(spool, instance, rule_set, balance, auditor)
             if earlier is not None and decision.destinations:
                 earlier.setdefault(instance.arrival.sop_instance_uid, []).append(instance)
+        elif auditor is not None:
+            auditor.read(instance, await _read_header(spool, instance, auditor.asked))
         routed.append(Routed(key=instance.key, decision=decision, instance=instance))
         if not len(routed) % BREATH:
             await anyio.lowlevel.checkpoint()
@@ -103,6 +115,8 @@ async def route_batch(
             log.error("decisions not stored", detail=str(error), instances=len(routed))
             await anyio.sleep(PAUSE_S)
     for item in routed:
+        if auditor is not None and item.instance is not None:
+            auditor.routed(item.instance, item.decision)
         for trace in item.decision.trace:
             if trace.rule == DUPLICATES and not item.decision.destinations:
                 telemetry.duplicate_skipped()
@@ -150,11 +164,21 @@ async def _compare(spool: Intray, instance: Instance, others: Sequence[Instance]
     return comparison.original()
 
 
-async def _decide(spool: Intray, instance: Instance, rule_set: RuleSet, balance: Balance) -> Decision:
+async def _decide(
+    spool: Intray,
+    instance: Instance,
+    rule_set: RuleSet,
+    balance: Balance,
+    auditor: Auditor | None = None,
+) -> Decision:
     """The decision for one instance; nothing that is wrong with it is felt by another."""
     try:
         asked = rule_set.asked | _STUDY if balance.needs_study else rule_set.asked
+        if auditor is not None:
+            asked |= auditor.asked
         header = await _read_header(spool, instance, asked)
+        if auditor is not None:
+            auditor.read(instance, header)
         decision = rule_set.decide(facts_of(instance), header)
         uid = instance.arrival.sop_instance_uid
         return balance.resolve(decision, study_of(header, uid) if balance.needs_study else uid)

@@ -6,7 +6,7 @@ in use stays so. What ends within ``warn_before`` is a warning in the log once a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio import to_thread
@@ -15,7 +15,7 @@ from router.clock import Clock
 from router.config.tls import TlsDefaults
 from router.logs import get_logger
 from router.net.credentials import Dated
-from router.net.keyring import Keyring
+from router.net.keyring import Keyring, Refreshed
 from router.telemetry import Telemetry
 
 DAY_S = 86400.0
@@ -27,11 +27,20 @@ log = get_logger("net")
 class KeyKeeper:
     """Looks after one keyring."""
 
-    def __init__(self, keyring: Keyring, settings: TlsDefaults, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        settings: TlsDefaults,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        on_refreshed: Callable[[Refreshed], None] = lambda refreshed: None,
+    ) -> None:
         self._keyring = keyring
         self._settings = settings
         self._clock = clock
         self._telemetry = telemetry
+        self._on_refreshed = on_refreshed
         self._told_at: dict[Dated, float] = {}
         self._ending: tuple[Dated, ...] = ()
         self._looking = anyio.Lock()
@@ -52,6 +61,7 @@ class KeyKeeper:
                     log.error("certificates not reloaded", used_by=one.used_by, because=one.problem)
                 else:
                     log.info("certificates reloaded", used_by=one.used_by)
+                self._on_refreshed(one)
             now = self._clock.now()
             self._tell(await to_thread.run_sync(self._keyring.dated, now), now)
             return not any(one.problem for one in refreshed)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio.abc import TaskGroup
 
+from router.audit.gathering import Refusal, Refused
 from router.config.settings import Listener
 from router.dicom.association import Association
 from router.dicom.events import AssociationRequested
@@ -51,12 +52,14 @@ class ListeningPort:
         on_reject: Callable[[str], None],
         tls: Credentials | None = None,
         observer: TlsObserver | None = None,
+        on_refused: Callable[[Refusal], None] = lambda refusal: None,
     ) -> None:
         self._settings = settings
         self._handler = handler
         self._on_reject = on_reject
         self._tls = tls
         self._observer = observer
+        self._on_refused = on_refused
         self._shaking: dict[TlsChannel, None] = {}  # in the midst of a handshake, the oldest first
         self._sockets: list[socket.socket] = []
         self._port = settings.port
@@ -186,6 +189,13 @@ class ListeningPort:
             reason=failure.reason,
             detail=str(failure),
         )
+        if not is_probe:
+            because = f"TLS handshake failed: {failure}"
+            self._on_refused(
+                Refusal(
+                    what=Refused.CALLER, where=self._settings.label, because=because, address=channel.peer
+                )
+            )
 
     def _note(self, reason: str) -> None:
         if self._observer is not None:

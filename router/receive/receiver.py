@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from router.audit import gathering as refusals
 from router.clock import Clock
 from router.config.settings import Settings
 from router.dicom.codes import CommandField, Status
@@ -39,12 +40,19 @@ class Receiver:
     """Serves the associations of every listener. ``settings`` is asked anew for each association."""
 
     def __init__(
-        self, spool: Spool, settings: Callable[[], Settings], clock: Clock, telemetry: Telemetry
+        self,
+        spool: Spool,
+        settings: Callable[[], Settings],
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        on_refused: Callable[[refusals.Refusal], None] = lambda refusal: None,
     ) -> None:
         self._spool = spool
         self._settings = settings
         self._clock = clock
         self._telemetry = telemetry
+        self._on_refused = on_refused
         self.quotas = Quotas(spool, settings(), clock, telemetry)
 
     async def serve(self, connection: Connection) -> None:
@@ -82,6 +90,7 @@ class Receiver:
                 called_ae=request.called_ae,
                 peer=connection.peer,
             )
+            self._on_refused(_told(connection, request, verdict.label))
             connection.association.reject(verdict.result, verdict.source, verdict.reason)
             await connection.flush()
             return False
@@ -197,6 +206,17 @@ class Receiver:
 
 def _accept(request: AssociateRequest, admission: Admission, window: int) -> Acceptance:
     return negotiate(request, allowed=admission.allows, async_ops=(window, 1))
+
+
+def _told(connection: Connection, request: AssociateRequest, label: str) -> refusals.Refusal:
+    """A rejected association, for the audit."""
+    return refusals.Refusal(
+        what=refusals.Refused.CALLER,
+        where=connection.listener,
+        because=f"association rejected: {label}",
+        who=request.calling_ae,
+        address=connection.peer.removeprefix("::ffff:"),
+    )
 
 
 def _is_store(command: Command) -> bool:
