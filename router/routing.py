@@ -95,11 +95,12 @@ async def route_batch(
 ) -> None:
     """Decide for each instance of ``batch`` and store the decisions; asked again until they are stored."""
     earlier = await _earlier(spool, batch) if duplicates is not Duplicates.FORWARD else None
+    asked = _asked(rule_set, balance, auditor)
     routed: list[Routed] = []
     for instance in batch:
         decision = await _skip(spool, instance, duplicates, earlier) if earlier is not None else None
         if decision is None:
-            decision = await _decide(spool, instance, rule_set, balance, auditor)
+            decision = await _decide(spool, instance, rule_set, balance, asked, auditor)
             if earlier is not None and decision.destinations:
                 earlier.setdefault(instance.arrival.sop_instance_uid, []).append(instance)
         elif auditor is not None:
@@ -164,18 +165,22 @@ async def _compare(spool: Intray, instance: Instance, others: Sequence[Instance]
     return comparison.original()
 
 
+def _asked(rule_set: RuleSet, balance: Balance, auditor: Auditor | None) -> frozenset[TagPath]:
+    """What is to be read of each header; one set for many, because looking up another one takes time."""
+    asked = rule_set.asked | _STUDY if balance.needs_study else rule_set.asked
+    return asked if auditor is None else asked | auditor.asked
+
+
 async def _decide(
     spool: Intray,
     instance: Instance,
     rule_set: RuleSet,
     balance: Balance,
-    auditor: Auditor | None = None,
+    asked: frozenset[TagPath],
+    auditor: Auditor | None,
 ) -> Decision:
     """The decision for one instance; nothing that is wrong with it is felt by another."""
     try:
-        asked = rule_set.asked | _STUDY if balance.needs_study else rule_set.asked
-        if auditor is not None:
-            asked |= auditor.asked
         header = await _read_header(spool, instance, asked)
         if auditor is not None:
             auditor.read(instance, header)
