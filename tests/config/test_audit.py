@@ -62,6 +62,14 @@ def test_tls_has_what_stands_at_the_top(tmp_path: Path) -> None:
     assert [one.used_by for one in Keyring(settings)] == ["audit"]
 
 
+def test_what_the_documentation_shows_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    (tmp_path / "router.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    audit = config.load(tmp_path / "router.yaml", {}).audit
+    assert audit is not None and audit.syslog is not None and audit.syslog.tls is not None
+    assert sorted(audit.events) == sorted(ALL_EVENTS)
+
+
 def test_udp(tmp_path: Path) -> None:
     settings = load(tmp_path, "audit: {syslog: {host: arr.example, transport: udp}}")
     assert settings.audit is not None and settings.audit.syslog is not None
