@@ -175,7 +175,7 @@ class Gateway:
             telemetry.destination_paused(name, False)
         await admin.actions.restore()
         await keeper.look()
-        http = self._make_http(admin, keys)
+        http = self._make_http(admin, keys, auditor)
         self._bind(http, listeners)
         async with auditor.running(), anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
@@ -197,9 +197,9 @@ class Gateway:
             http.stop()
             parts.cancel_scope.cancel()
 
-    def _make_http(self, admin: Admin, keys: Keyring) -> HttpServer:
+    def _make_http(self, admin: Admin, keys: Keyring, auditor: Auditor) -> HttpServer:
         settings, telemetry = self._settings.http, self.telemetry
-        self._access = Access(settings, self._clock, telemetry)
+        self._access = Access(settings, self._clock, telemetry, auditor.user_refused)
         app = HttpApp(admin=admin, telemetry=telemetry, clock=self._clock, access=self._access)
         tls = keys.servers[settings.tls] if settings.tls is not None else None
         return HttpServer(app, tls=tls, observer=telemetry)

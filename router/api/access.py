@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -82,9 +82,16 @@ class Asked:
 class Access:
     """The ``http`` block, applied to each request."""
 
-    def __init__(self, settings: Http, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        settings: Http,
+        clock: Clock,
+        telemetry: Telemetry,
+        on_refused: Callable[[str, str, str], None] = lambda who, address, because: None,
+    ) -> None:
         self._clock = clock
         self._telemetry = telemetry
+        self._on_refused = on_refused
         self._throttle = Throttle()
         self._key = secrets.token_bytes(32)
         self._waiting = 0
@@ -220,6 +227,8 @@ class Access:
         is_news = refused.denial in (Denial.WRONG, Denial.SCOPE, Denial.FOREIGN_HOST)
         tell = _log.warning if is_news else _log.debug
         tell("http request denied", reason=refused.denial.value, address=asked.address, **named)
+        if is_news:
+            self._on_refused(who or "", asked.address, refused.denial.value)
         if refused.denial is Denial.WRONG and self._throttle.is_used_up(asked.address):
             _log.warning("http credentials not looked at: too many failures", address=asked.address)
         return refused

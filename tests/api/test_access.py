@@ -49,7 +49,8 @@ class Guarded(Served):
 
     def __init__(self, http: Http = CLOSED) -> None:
         super().__init__()
-        self.access = Access(http, self.clock, self.telemetry)
+        self.told: list[tuple[str, str, str]] = []
+        self.access = Access(http, self.clock, self.telemetry, lambda *refusal: self.told.append(refusal))
         self.app = HttpApp(admin=self.admin, telemetry=self.telemetry, clock=self.clock, access=self.access)
 
     async def get(self, path: str, headers: dict[str, str] | None = None, client: str = "10.9.8.7") -> Answer:
@@ -80,6 +81,17 @@ async def test_probes_are_for_everybody_and_bland(guarded: Guarded) -> None:
         assert (answer.status, answer.json) == (503, {"is_ready": False})
     answer = await guarded.get("/readyz", bearer(TOKENS[Scope.READ]))
     assert answer.json == {"is_ready": False, "reasons": ["disk_low"], "warnings": []}
+
+
+async def test_the_audit_is_told_of_wrong_credentials_and_of_too_little_right(guarded: Guarded) -> None:
+    await guarded.get(QUEUE)  # without any: a browser's first question
+    assert not guarded.told
+    await guarded.get(QUEUE, bearer("wrong"))
+    assert guarded.told == [("", "10.9.8.7", Denial.WRONG)]
+    await guarded.post(DRAIN, bearer(TOKENS[Scope.READ]))
+    ((who, address, because),) = guarded.told[1:]
+    assert (address, because) == ("10.9.8.7", Denial.SCOPE)
+    assert who
 
 
 @pytest.mark.parametrize(

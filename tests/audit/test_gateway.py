@@ -45,7 +45,7 @@ def kinds(messages: list[Parsed]) -> Counter[tuple[str, str, str]]:
 async def ask(gateway: Gateway, request: str) -> bytes:
     """An HTTP request, whole answer."""
     async with await anyio.connect_tcp("127.0.0.1", gateway.ports.http) as http:
-        await http.send(f"{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        await http.send(f"{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         answer = b""
         with contextlib.suppress(anyio.EndOfStream):
             while True:
