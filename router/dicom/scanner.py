@@ -118,7 +118,7 @@ class _Level:
     targets: dict[int, Target]
     creators: dict[int, dict[str, dict[int, Target]]]
     character_set: bytes
-    taken: set[int] = field(default_factory=set)
+    taken: dict[tuple[int, int], int] = field(default_factory=dict)  # (tag, slot) -> where it lies there
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,12 +333,14 @@ class Walk:
             raise RanOut
 
     def _put(self, target: Target, raw: Raw, tag: int, level: _Level) -> None:
-        if tag in level.taken:  # twice in one data set: the later one counts
-            for slot in target.slots:
-                self.found[slot].pop()
-        level.taken.add(tag)
         for slot in target.slots:
-            self.found[slot].append(raw)
+            raws = self.found[slot]
+            place = level.taken.get((tag, slot))
+            if place is None:
+                level.taken[tag, slot] = len(raws)
+                raws.append(raw)
+            else:  # twice in one data set: the later one counts
+                raws[place] = raw
 
     def _reserve(self, tag: int, creator: bytes, level: _Level) -> None:
         """A private creator (PS3.5 §7.8.1): its elements now have known tags in this data set."""

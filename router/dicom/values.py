@@ -77,6 +77,8 @@ def _readable(value: bytes) -> tuple[Value, ...]:
 @lru_cache(maxsize=1024)
 def _known_vr(tag: int, creator: str) -> str:
     if tag >> 16 & 1:
+        if 0x0010 <= tag & 0xFFFF <= 0x00FF:  # a private creator itself (PS3.5 §7.8.1)
+            return "LO"
         if creator:
             try:
                 return str(private_dictionary_VR(BaseTag(tag), creator))

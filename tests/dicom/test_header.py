@@ -98,6 +98,31 @@ def test_golden_bytes() -> None:
     ]
 
 
+def test_private_element_on_both_sides_of_its_creator() -> (
+    None
+):  # asked by number and by creator: an IndexError
+    element = bytes.fromhex("19000c10 4c4f 0200")
+    data_set = element + b"X " + bytes.fromhex("19001000 4c4f 0e00") + b"SIEMENS CT VA0" + element + b"Y "
+    by_number = parse("(0019,100C)")
+    header = scan(data_set, EXPLICIT, [SIEMENS, by_number])
+    assert (header.values(SIEMENS), header.values(by_number)) == (("Y",), ("Y",))
+
+
+def test_element_twice_in_each_of_two_items() -> None:
+    inner = bytes.fromhex("40000900 5348 0200") + b"A " + bytes.fromhex("40000900 5348 0200") + b"B "
+    item = bytes.fromhex("feff00e0 14000000") + inner
+    header = scan(bytes.fromhex("40007502 5351 0000 38000000") + item + item, EXPLICIT, [STEP])
+    assert header.values(STEP) == ("B", "B")
+
+
+def test_private_creator_in_implicit_vr_is_text_in_its_character_set() -> None:
+    data_set = (
+        bytes.fromhex("08000500 0a000000") + b"ISO_IR 192" + bytes.fromhex("19001000 02000000") + "é".encode()
+    )
+    creator = parse("(0019,0010)")
+    assert scan(data_set, IMPLICIT, [creator]).values(creator) == ("é",)
+
+
 def test_absent_empty_and_sequence() -> None:
     data_set = sample()
     data_set.PatientID = ""
