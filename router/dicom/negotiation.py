@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 from pynetdicom.service_class import ServiceClass
 from pynetdicom.sop_class import uid_to_service_class
@@ -153,8 +154,8 @@ def is_storage(sop_class_uid: str) -> bool:
     that are no SOP class at all.
     """
     if len(sop_class_uid) > MAX_UID_LENGTH or not _is_uid(sop_class_uid):
-        return False  # and pydicom would warn of it
-    uid = UID(sop_class_uid)
+        return False
+    uid = UID(sop_class_uid, validation_mode=IGNORE)  # else it warns, and every warning is kept
     if not uid.type:  # unregistered: private or new
         return True
     if uid.type != "SOP Class":
@@ -222,9 +223,11 @@ def negotiate(
         roles=tuple(role for role in roles.values() if role.sop_class_uid in offered),
         async_ops=_window(request.async_ops, async_ops),
         extended=tuple(
-            ExtendedNegotiation(sop_class_uid=item.sop_class_uid, information=_STORAGE_SUPPORT)
-            for item in request.extended
-            if item.sop_class_uid in offered and is_storage(item.sop_class_uid)
+            ExtendedNegotiation(sop_class_uid=uid, information=_STORAGE_SUPPORT)
+            for uid in dict.fromkeys(
+                item.sop_class_uid for item in request.extended
+            )  # each once: ours are longer
+            if uid in offered and is_storage(uid)
         ),
         user_identity_response=user_identity_response if wants_identity else None,
     )

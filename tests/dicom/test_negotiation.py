@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from router.dicom.codes import ContextResult
@@ -20,6 +22,7 @@ from router.dicom.negotiation import (
     negotiate,
     propose_store,
 )
+from router.dicom.pdu import encode_associate_ac
 from tests.dicom.wire import CT, EXPLICIT, IMPLICIT, MR, VERIFICATION, a_request
 
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
@@ -159,6 +162,16 @@ def test_role_selection_is_answered_for_accepted_sop_classes() -> None:
     assert (acceptance.contexts[1].as_scu, acceptance.contexts[1].as_scp) == (True, False)
 
 
+def test_extended_negotiation_repeated_is_answered_once() -> (
+    None
+):  # 7,000 of them: an answer longer than its item
+    proposed = ExtendedNegotiation(sop_class_uid=PRIVATE_CLASS, information=b"")
+    request = a_request(context(1, PRIVATE_CLASS, EXPLICIT), extended=(proposed,) * 7000)
+    acceptance = negotiate(request)
+    assert len(acceptance.extended) == 1
+    assert encode_associate_ac(request, acceptance, 131072)
+
+
 def test_storage_extended_negotiation_says_full_support_and_nothing_coerced() -> None:
     proposed = (
         ExtendedNegotiation(sop_class_uid=CT, information=b"\x03\0\0\0\x01\0"),
@@ -242,3 +255,9 @@ def test_store_proposal_is_never_longer_than_the_ids_reach() -> None:
 
 def test_results_are_codes_of_the_standard() -> None:
     assert [result.value for result in ContextResult] == [0, 1, 2, 3, 4]
+
+
+def test_uid_with_leading_zeros_gives_no_warning() -> None:  # each was kept, with its text, as long as we run
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert is_storage("1.2.840.10.0085.1.4.1.1.2")
