@@ -38,6 +38,7 @@ _MAGIC = b"DRRECRD2"
 _CHECK = struct.Struct("<QQ")
 _VERSION = 1
 FIXED_BYTES = _FIXED.size
+_NUMBER_MAX = (1 << 63) - 1  # of offsets in files, and in the ledger
 ARRIVAL_CAP = 256 * 1024  # a command set may carry 64 KiB of UID; JSON may escape each byte
 
 encode_arrival = msgspec.json.Encoder().encode
@@ -105,11 +106,11 @@ def decode_header(buffer: Buffer) -> RecordHeader | None:
     end = FIXED_BYTES + length
     head = bytes(memoryview(buffer)[:end])
     _, generation, synced_to, key, size, data_set_offset, _, content_hash = _FIXED.unpack_from(head)
-    if _CHECK.unpack_from(buffer, end) != (_hash64(head), key):
+    if _CHECK.unpack_from(buffer, end) != (_hash64(head), key) or max(key, size) > _NUMBER_MAX:
         return None
     try:
         arrival = decode_arrival(head[FIXED_BYTES:])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # the last two as msgspec finds them
         return None
     return RecordHeader(
         generation=generation,

@@ -47,6 +47,8 @@ def _is_whole(path: Path, found: Found) -> bool:
     place = found.instance.place
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if place.offset + place.length_bytes > os.fstat(fd).st_size:
+            return False
         content = os.pread(fd, place.length_bytes, place.offset)
     finally:
         os.close(fd)

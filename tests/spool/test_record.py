@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
 from router.spool.record import (
@@ -55,6 +56,19 @@ def test_garbage_is_no_header_and_no_page(garbage: bytes) -> None:
 @given(st.integers(0, len(HEADER) - 1))
 def test_cut_header_is_none(length: int) -> None:
     assert decode_header(HEADER[:length]) is None
+
+
+@pytest.mark.parametrize(
+    "arrival_as_json",
+    [b'{"sop_class_uid": "\xff"}', b'{"extra": ' + b"[" * 100_000, b'{"received_at": 1e999}', b"null"],
+)
+def test_arrival_that_no_version_wrote_is_no_header(arrival_as_json: bytes) -> None:
+    assert decode_header(encode_header(1, 0, 1 << 20, 10, 0, bytes(16), arrival_as_json)) is None
+
+
+@pytest.mark.parametrize(("key", "length"), [(1 << 63, 10), (1, 1 << 63)])
+def test_numbers_beyond_those_of_the_ledger_are_no_header(key: int, length: int) -> None:
+    assert decode_header(encode_header(1, 0, key, length, 0, bytes(16), encode_arrival(ARRIVAL))) is None
 
 
 def test_page_round_trip() -> None:

@@ -9,8 +9,10 @@ import apsw
 
 from router.clock import ManualClock
 from router.spool import Spool
+from router.spool.record import encode_arrival, encode_header, encode_page
 from router.spool.schema import LEDGER_NAME
-from tests.spool.samples import SETTINGS, append, content, deliver, opened, read
+from router.spool.tail import missing_rows
+from tests.spool.samples import SETTINGS, append, arrival, content, deliver, opened, read
 
 BIG = 200_000  # four or five of them fill a segment
 
@@ -69,3 +71,10 @@ async def test_what_was_delivered_and_is_known_does_not_come_back(tmp_path: Path
     spool = Spool.open(copy, SETTINGS, clock)
     async with spool.running():
         assert (await spool.stats()).unrouted == 0
+
+
+def test_a_record_longer_than_its_file_is_not_whole(tmp_path: Path) -> None:  # it was read: a MemoryError
+    header = encode_header(1, 0, 1 << 20, 1 << 50, 0, bytes(16), encode_arrival(arrival()))
+    segment = tmp_path / "00000001.seg"
+    segment.write_bytes(encode_page(1, 1) + header)
+    assert list(missing_rows(1, segment, 0)) == []
