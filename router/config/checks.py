@@ -1,8 +1,13 @@
-"""What pydantic cannot see of destinations: groups, which refer to others, and hours without a time zone."""
+"""What pydantic cannot see: groups, which refer to others, hours without a time zone, and nobody's home."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+from router.config.scalars import no_home
 from router.config.settings import Deliver, Operation, Settings
+from router.config.tls import FILES
 from router.config.yaml_nodes import Block, Node, Problems, Scalar, suggestion, walk
 
 _GROUP_KEYS = frozenset({"first_of", "one_of"})
@@ -74,3 +79,31 @@ def check_hours(settings: Settings, tree: Block, problems: Problems) -> None:
 
 def _asks_the_clock(deliver: Deliver) -> bool:
     return bool(deliver.schedule) or not all(limit.is_always for limit in deliver.bytes_per_second)
+
+
+def check_homes(settings: Settings, tree: Block, problems: Problems) -> None:
+    """``~`` at the beginning of a path stands for a directory that exists."""
+    for location, path in _paths(settings):
+        if path.startswith("~"):
+            try:
+                Path(path).expanduser()
+            except RuntimeError:
+                where = as_written(".".join(map(str, location)))
+                problems.add(walk(tree, location).mark, f"{where}: {no_home(path)}")
+
+
+def _paths(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    yield ("data_dir",), str(settings.data_dir)
+    for name, folder in settings.destinations.items():
+        yield ("destinations", name, "folder"), folder.folder
+    blocks: list[tuple[tuple[str | int, ...], object]] = [(("tls",), settings.tls)]
+    blocks += [(("listeners", n, "tls"), one.tls) for n, one in enumerate(settings.listeners)]
+    blocks += [(("modalities", name, "tls"), one.tls) for name, one in settings.modalities.items()]
+    blocks.append((("http", "tls"), settings.http.tls))
+    if settings.audit is not None:
+        yield ("audit", "file"), settings.audit.file or ""
+        syslog = settings.audit.syslog
+        blocks.append((("audit", "syslog", "tls"), syslog.tls if syslog is not None else None))
+    for where, block in blocks:
+        yield from (((*where, key), path) for key in FILES if (path := getattr(block, key, None)))
+        yield from (((*where, "crl"), path) for path in getattr(block, "crl", ()))

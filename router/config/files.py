@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from router.config import Check, schema
 from router.config.audit import check_audit, resolve_audit
-from router.config.checks import as_written, check_groups, check_hours, split_destinations
+from router.config.checks import as_written, check_groups, check_homes, check_hours, split_destinations
 from router.config.http import check_http
 from router.config.orthanc_keys import in_our_keys
 from router.config.settings import FolderDestination, Operation, Settings
@@ -103,11 +103,12 @@ def _settings(
         _tell(error, tree, problems)
         return _what_rules_need(tree)
     _check(settings, tree, problems)
+    if problems:
+        return settings
     settings = _from_base(settings, _base(path))
-    if not problems:
-        for location, message in (found for check in checks for found in check(settings)):
-            where = as_written(".".join(map(str, location)))
-            problems.add(_place(tree, location), f"{where}: {message}")
+    for location, message in (found for check in checks for found in check(settings)):
+        where = as_written(".".join(map(str, location)))
+        problems.add(_place(tree, location), f"{where}: {message}")
     return settings
 
 
@@ -233,6 +234,7 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
                 problems.add(key.mark, f"{section}.{key.text}: a modality has this name already")
     check_groups(settings, tree, problems)
     check_hours(settings, tree, problems)
+    check_homes(settings, tree, problems)
     check_tls(settings, tree, problems)
     check_http(settings, tree, problems)
     check_audit(settings, tree, problems)

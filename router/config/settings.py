@@ -17,7 +17,17 @@ from router.config.audit import Audit
 from router.config.forms import Preferences
 from router.config.hours import EVERY_DAY, Between, Days, TimeZone
 from router.config.http import Http
-from router.config.scalars import AeTitle, Count, Duration, ListenPort, PeerPort, Rate, Size, parse_rate
+from router.config.scalars import (
+    AeTitle,
+    Count,
+    Duration,
+    ListenPort,
+    PduSize,
+    PeerPort,
+    Rate,
+    Size,
+    parse_rate,
+)
 from router.config.tls import ListenerTls, ModalityTls, TlsDefaults
 
 _STRICT = ConfigDict(extra="forbid")
@@ -44,7 +54,7 @@ class Limits:
     associations: Count = 2000
     associations_per_peer: Count = 1000  # by address
     window: int = Field(default=16, ge=1, le=256)  # unanswered on one association at once (PS3.7 D.3.3.3)
-    max_pdu_bytes: Size = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
+    max_pdu_bytes: PduSize = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
     pdu_cap_bytes: Size = 4 * 1024 * 1024
     command_set_bytes: Size = 65536
     request_s: Duration = 30.0  # ARTIM: connection made → A-ASSOCIATE-RQ read (PS3.8 §9.1.5)
@@ -116,7 +126,7 @@ class Deliver:
     idle: Duration = 10.0  # an association without work is kept open for so long
     connect_timeout: Duration = 10.0
     response_timeout: Duration = 60.0
-    max_pdu_bytes: Size = 131072
+    max_pdu_bytes: PduSize = 131072
     in_flight: Count | None = None  # instances sent and not answered, over all associations; None: no bound
     schedule: tuple[Window, ...] = ()  # nothing is sent outside of these; none: at any time
     time_zone: TimeZone | None = None  # in which ``schedule`` and times of ``bytes_per_second`` are meant

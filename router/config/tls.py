@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from router.config.settings import Settings
 
 _STRICT = ConfigDict(extra="forbid")
-_FILES = ("certificate", "key", "ca", "client_ca")
+FILES = ("certificate", "key", "ca", "client_ca")
 HANDSHAKE_S = 15.0  # a handshake is two or three round trips; who takes longer does not mean it
 
 
@@ -182,7 +182,7 @@ def _inherit(tls: _Inner, top: TlsDefaults) -> _Inner:
 
 
 def _absolute(tls: _Block, base: Path) -> _Block:
-    given = {name: getattr(tls, name) for name in _FILES if getattr(tls, name, None)}
+    given = {name: getattr(tls, name) for name in FILES if getattr(tls, name, None)}
     paths: dict[str, object] = {name: absolute_path(path, base) for name, path in given.items()}
     return replace(tls, crl=tuple(absolute_path(path, base) for path in tls.crl), **paths)  # type: ignore[arg-type]
 

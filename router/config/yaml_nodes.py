@@ -18,9 +18,11 @@ from pathlib import Path
 
 import yaml
 
+from router.config.scalars import no_home
 from router.errors import ConfigurationError
 
-NODE_CAP = 1_000_000  # aliases of aliases can mean billions of values
+NODE_CAP = 100_000  # a thousand modalities have some 20,000; aliases of aliases can mean billions
+NESTING_CAP = 64  # rules nest a dozen deep at most, and all that reads them calls itself for each level
 FILE_CAP_BYTES = 64 * 1024  # a secret is short; a path that names something else is a mistake
 HIDDEN_FROM = 6  # characters from which a value is hidden at every place; a shorter one is a word like others
 
@@ -224,6 +226,9 @@ class _Converter:
                 mark, "an alias leads back to itself" if self._left >= 0 else "too many values"
             )
             return Scalar(mark=mark, text="", value=None)
+        if len(self._open) >= NESTING_CAP:
+            self._problems.add(mark, "this is nested too deeply")
+            return Scalar(mark=mark, text="", value=None)
         if node.tag not in _PLAIN_TAGS:
             self._problems.add(
                 mark, f"YAML tags such as {node.tag.replace('tag:yaml.org,2002:', '!!')} mean nothing here"
@@ -255,8 +260,11 @@ class _Converter:
     def _scalar(self, node: yaml.ScalarNode, mark: Mark) -> Scalar:
         text: str = node.value
         is_text = bool(node.style) or _FILE.search(text) is not None
-        if "${" in text:
+        if "${" in text and "\0" not in text:
             text = _VARIABLE.sub(lambda match: self._variable(match, mark), text)
+        if "\0" in text:  # no path, name or expression can have one
+            self._problems.add(mark, "this has a NUL character in it")
+            return Scalar(mark=mark, text="", value=None)
         return Scalar(mark=mark, text=text, value=text if is_text else plain_value(text))
 
     def _variable(self, match: re.Match[str], mark: Mark) -> str:
@@ -282,13 +290,17 @@ class _Converter:
 
     def _content(self, name: str, mark: Mark) -> str:
         """What a file holds, without the end of its last line; relative to the file that names it."""
-        path = Path(self._file).parent / Path(name).expanduser()
+        path = Path(self._file).parent / name
         try:
+            path = Path(self._file).parent / Path(name).expanduser()
             with path.open("rb") as file:
                 content = file.read(FILE_CAP_BYTES + 1)
             text = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
         except OSError as error:
             self._problems.add(mark, f"{path}: {error.strerror or error}")
+            return ""
+        except RuntimeError:
+            self._problems.add(mark, no_home(name))
             return ""
         except UnicodeDecodeError:
             self._problems.add(mark, f"{path}: it is not UTF-8 text")

@@ -11,6 +11,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from router.config.forms import parse_form
+from router.config.scalars import no_home
 from router.config.yaml_nodes import (
     Block,
     Listing,
@@ -104,15 +105,20 @@ class _Loader:
         if isinstance(node, Block):
             self._rule(node)
         elif isinstance(node, Scalar) and isinstance(node.value, str) and node.value:
-            for path in self._matching(node):
+            try:
+                pattern = self._base / Path(node.text).expanduser()
+            except RuntimeError:
+                self._problems.add(node.mark, f"rules: {no_home(node.text)}")
+                return
+            for path in self._matching(node, pattern):
                 self._file(path, node.mark)
         else:
             self._problems.add(node.mark, "rules: expected a path, a glob or a rule")
 
-    def _matching(self, node: Scalar) -> list[Path]:
+    def _matching(self, node: Scalar, pattern: Path) -> list[Path]:
         if not has_magic(node.text):
-            return [self._base / Path(node.text).expanduser()]
-        found = sorted(glob(str(self._base / Path(node.text).expanduser()), recursive=True))
+            return [pattern]
+        found = sorted(glob(str(pattern), recursive=True))
         rules = [Path(name) for name in found if not name.endswith(_TESTS)]
         if not rules:
             self._problems.add(node.mark, f"rules: no file is like {node.text}")

@@ -77,6 +77,21 @@ def test_paths_are_meant_from_the_file(tmp_path: Path) -> None:
         ("ae_title: ABCDEFGHIJKLMNOPQ", "1:11: ae_title: expected an AE title: 1 to 16"),
         ("retention: 3 fortnights", "1:12: retention: expected a duration such as 30s, 10m, 2h or 3d"),
         ("spool: {segment_bytes: 64QB}", "1:24: spool.segment_bytes: expected a size"),
+        (f"spool: {{segment_bytes: '{'9' * 400}'}}", "1:24: spool.segment_bytes: expected a size"),
+        (f"retention: 0x{'f' * 400}", "1:12: retention: expected a duration"),
+        ("retention: .inf", "1:12: retention: expected a duration"),
+        ("retention: .nan", "1:12: retention: expected a duration"),
+        (
+            "listeners: [{port: 1, limits: {max_pdu_bytes: 8GB}}]",
+            "1:47: listeners.0.limits.max_pdu_bytes: input should",
+        ),
+        ("data_dir: ~nobody0/x", "1:11: data_dir: '~nobody0' is nobody's home directory"),
+        (
+            "destinations: {a: {folder: ~nobody0/x}}",
+            "1:28: destinations.a.folder: '~nobody0' is nobody's home",
+        ),
+        ("tls: {crl: [a, ~nobody0/x]}", "1:12: tls.crl: '~nobody0' is nobody's home"),
+        ('destinations: {a: {folder: "a\\0b"}}', "1:28: this has a NUL character in it"),
         ("log_level: loud", "1:12: log_level: expected debug, info, warning or error"),
         ("accept_unknown: [eco]", "1:18: accept_unknown.0: expected 'echo', 'store'"),
         ("accept_unknown: [eco]", "did you mean 'echo'?"),
@@ -110,6 +125,15 @@ def test_kinds_of_destinations_to_come_are_refused_once(tmp_path: Path, key: str
     assert problems(tmp_path, f"destinations: {{a: {{{key}: x}}}}") == [
         f"router.yaml:1:20: destinations.a.{key}: not supported yet by this version"
     ]
+
+
+def test_rules_in_nobodys_home_are_told_at_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "router.yaml"
+    path.write_text("rules: [~nobody0/rules.yaml]")
+    with pytest.raises(
+        ConfigurationError, match=r"router\.yaml:1:9: rules: '~nobody0' is nobody's home directory"
+    ):
+        config.load_all(path, {})
 
 
 def test_all_problems_of_all_files_at_once(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_a_key_twice_is_an_error() -> None:
         ("a: !!int 3", "!!int mean nothing here"),
         ("- &a [*a]", "leads back to itself"),
         ("[" * 5000, "this is n"),
+        ("a: " + "[" * 400 + "]" * 400, "this is nested too deeply"),  # was a RecursionError
+        ('a: "x\\0y"', "this has a NUL character in it"),
     ],
 )
 def test_what_cannot_be_meant(text: str, sentence: str) -> None:
