@@ -1,8 +1,8 @@
-# make setup | run | test | lint | types | bench | crash. Needs Python 3.11 or later and a package index; nothing else.
+# make setup | run | test | lint | types | bench | crash | fuzz. Needs Python 3.11 or later and a package index; nothing else.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do "$$p" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: setup run test lint types bench crash clean check
+.PHONY: setup run test lint types bench crash fuzz clean check
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -28,6 +28,8 @@ bench: setup ## side by side with Orthanc, DCMTK and pynetdicom
 crash: setup ## power failures in a model, then 1,000 kills of a gateway under load (RUNS=n, SEEDS=n)
 	$(BIN)/python -m tests.spool.crash_model --seeds $(or $(SEEDS),1000)
 	$(BIN)/python -m tests.crash.kills --runs $(or $(RUNS),1000)
+fuzz: setup ## bytes that nobody would send, for 3 minutes and every parser (TARGET=name, SECONDS=n)
+	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),180)
 check: lint types test ## what has to pass before a commit
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz

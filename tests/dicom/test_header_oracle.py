@@ -18,25 +18,11 @@ from router.dicom.part10 import read_file_meta
 from router.dicom.scanner import VALUE_CAP_BYTES
 from router.dicom.tagpath import Step, TagPath
 from router.dicom.values import Value
+from tests.dicom.oracle import BULK, comparable
 
 DEPTH = 4
-BULK = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW", "US or OW", "US or SS or OW"}
 BUNDLED = sorted((Path(pydicom.data.__file__).parent / "test_files").rglob("*.dcm"))
 BUNDLED += sorted((Path(pydicom.data.__file__).parent / "charset_files").rglob("*.dcm"))
-
-
-def comparable(value: object) -> tuple[Value, ...]:
-    if isinstance(value, list | tuple | pydicom.multival.MultiValue):
-        return tuple(one for item in value for one in (comparable(item) or ("",)))
-    if value is None:
-        return ()
-    if isinstance(value, BaseTag):
-        return (f"({value.group:04X},{value.element:04X})",)
-    if isinstance(value, int | float):
-        return (value,)
-    assert not isinstance(value, bytes)
-    text = str(value).strip(" \0")
-    return (text,) if text else ()
 
 
 def collect(
