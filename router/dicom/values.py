@@ -27,6 +27,8 @@ Value = str | int | float
 # time and carry patients' data to the log.
 config.settings.reading_validation_mode = config.IGNORE
 
+_PADDING = " \0"
+_NO_GROUPS = "="  # component groups of a name that are empty may be left out, with their signs (PS3.5 §6.2.1)
 _ONE_TEXT = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is a character like any other
 _PLAIN = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "PN", "SH", "TM", "UC", "UI"}) | _ONE_TEXT
 # ASCII bytes are the same in these; in the ISO 2022 ones an escape sequence may come, in GB 18030 too.
@@ -62,10 +64,11 @@ def decode(raw: Raw, *, is_signed: bool) -> tuple[Value, ...]:
 
 
 def _split(text: str, vr: str) -> tuple[Value, ...]:
+    end = _NO_GROUPS if vr == "PN" else _PADDING
     if vr in _ONE_TEXT or "\\" not in text:
-        text = text.strip(" \0")
+        text = text.strip(_PADDING).rstrip(end).rstrip(_PADDING)
         return (text,) if text else ()
-    return tuple(part.strip(" \0") for part in text.split("\\"))
+    return tuple(part.strip(_PADDING).rstrip(end).rstrip(_PADDING) for part in text.split("\\"))
 
 
 def _readable(value: bytes) -> tuple[Value, ...]:

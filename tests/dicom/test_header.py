@@ -123,6 +123,14 @@ def test_private_creator_in_implicit_vr_is_text_in_its_character_set() -> None:
     assert scan(data_set, IMPLICIT, [creator]).values(creator) == ("é",)
 
 
+@pytest.mark.parametrize("character_set", ["ISO_IR 100", "ISO 2022 IR 87"])
+def test_empty_groups_of_a_name_are_the_same_in_every_character_set(character_set: str) -> None:
+    data_set = bytes.fromhex("08000500 4353") + struct.pack("<H", len(character_set)) + character_set.encode()
+    name = parse("PatientName")
+    data_set += bytes.fromhex("10001000 504e 0800") + b"A^B==\\=" + b" "
+    assert scan(data_set, EXPLICIT, [name]).values(name) == ("A^B", "")
+
+
 def test_absent_empty_and_sequence() -> None:
     data_set = sample()
     data_set.PatientID = ""

@@ -177,7 +177,9 @@ def _bare(values: tuple[Value, ...] | None) -> str:
     """To compare: NaN is not equal to itself, and pydicom takes line ends off some texts, without meaning."""
     if values is None:
         return "absent"
-    texts = [value.strip() if isinstance(value, str) else repr(value) for value in values]
+    texts = [
+        value.strip().rstrip("=").rstrip() if isinstance(value, str) else repr(value) for value in values
+    ]
     return repr([text for text in texts if text])
 
 
