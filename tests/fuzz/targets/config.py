@@ -22,7 +22,7 @@ from router.rules.ruleset import RuleSet, explain
 from router.rules.subjects import Facts
 
 _WORDS = """
-rule: |when: |unless: |send: |stop: true|priority: high|Modality: |PatientID: |matches: |glob: |
+rule: |transcode: |when: |unless: |send: |stop: true|priority: high|Modality: |PatientID: |matches: |glob: |
 between: [|cidr: |exists: |ignore_case: |any: |all: |not: |size_bytes: |received_at: |sop_class: |
 transfer_syntax: |InstanceNumber: |StudyDate: |listeners: |port: |modalities: |destinations: |folder: |
 first_of: |one_of: |rules: |tls: |deliver: |schedule: |time_zone: |bytes_per_second: |retention: |
