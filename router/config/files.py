@@ -33,6 +33,7 @@ from router.config.yaml_nodes import (
     parse,
     suggestion,
     to_plain,
+    undecodable,
     walk,
 )
 from router.dicom import tagpath
@@ -87,8 +88,8 @@ def _settings(
         return Settings()
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        problems.add(Mark(file=str(path)), "this is not YAML: it is not UTF-8 text")
+    except UnicodeDecodeError as error:
+        undecodable(error, str(path), problems)
         return Settings()
     root = parse(text, str(path), environ, problems)
     if root is None:

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
+from yaml.reader import ReaderError
 
 from router.config.scalars import no_home
 from router.errors import ConfigurationError
@@ -142,8 +143,9 @@ def parse(text: str, file: str, environ: Mapping[str, str], problems: Problems) 
         mark = _mark(file, error.problem_mark or error.context_mark)
         problems.add(mark, f"this is not YAML: {error.problem or error.context}")
         return None
-    except yaml.YAMLError as error:
-        problems.add(Mark(file=file), f"this is not YAML: {str(error).splitlines()[0]}")
+    except ReaderError as error:  # a character that YAML does not allow
+        mark = _behind(file, text.encode()[: error.position])
+        problems.add(mark, f"this is not YAML: {str(error).splitlines()[0]}")
         return None
     except RecursionError:
         problems.add(Mark(file=file), "this is nested too deeply")
@@ -151,6 +153,17 @@ def parse(text: str, file: str, environ: Mapping[str, str], problems: Problems) 
     if root is None:
         return None
     return _Converter(file, environ, problems).node(root)
+
+
+def undecodable(error: UnicodeDecodeError, file: str, problems: Problems) -> None:
+    """Tell of a file that is no UTF-8, at the first byte that is not."""
+    problems.add(_behind(file, error.object[: error.start]), "this is not YAML: it is not UTF-8 text")
+
+
+def _behind(file: str, before: bytes) -> Mark:
+    """The place behind these bytes of a file."""
+    last_line = before[before.rfind(b"\n") + 1 :]
+    return Mark(file=file, line=before.count(b"\n") + 1, column=len(last_line.decode(errors="replace")) + 1)
 
 
 def from_plain(value: object, mark: Mark) -> Node:

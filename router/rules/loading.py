@@ -23,6 +23,7 @@ from router.config.yaml_nodes import (
     parse,
     suggestion,
     to_plain,
+    undecodable,
 )
 from router.dicom.tagpath import TagPath
 from router.model import Form, Priority
@@ -130,8 +131,8 @@ class _Loader:
         self._files.add(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            self._problems.add(Mark(file=_shown(path)), "this is not YAML: it is not UTF-8 text")
+        except UnicodeDecodeError as error:
+            undecodable(error, _shown(path), self._problems)
             return
         except OSError as error:
             self._problems.add(mark, f"rules: {_shown(path)}: {error.strerror or error}")

@@ -218,8 +218,12 @@ def test_orthancs_spelling_gone_wrong(tmp_path: Path, entry: str, problem: str) 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "router.yaml"
     path.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ConfigurationError, match="not UTF-8"):
+    with pytest.raises(ConfigurationError, match=r"router\.yaml:1:1: this is not YAML: it is not UTF-8"):
         config.load(path, {})
+    path.write_text("rules: [latin.yaml]")
+    (tmp_path / "latin.yaml").write_bytes("- rule: a\n  send: Müller\n".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"latin\.yaml:2:10: this is not YAML: it is not UTF-8"):
+        config.load_all(path, {})
     with pytest.raises(FileNotFoundError):
         config.load(tmp_path / "none.yaml", {})
 

@@ -113,6 +113,12 @@ def test_what_cannot_be_meant(text: str, sentence: str) -> None:
     assert problems[0].startswith("f.yaml")
 
 
+@pytest.mark.parametrize(("text", "place"), [("a: \x00", "1:4"), ("a: b\nä: \x07", "2:4"), ("\x00", "1:1")])
+def test_character_that_no_yaml_has_is_told_at_its_place(text: str, place: str) -> None:
+    _, problems = read(text)
+    assert len(problems) == 1 and problems[0].startswith(f"f.yaml:{place}: this is not YAML: ")
+
+
 def test_aliases_of_aliases_end() -> None:
     laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(ord(c) + 1)}: &{chr(ord(c) + 1)} [{','.join(['*' + c] * 10)}]\n" for c in "abcdefgh"

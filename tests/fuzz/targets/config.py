@@ -74,13 +74,14 @@ def _directory() -> Path:
 
 
 def _check_problems(error: ConfigurationError, written: Path, data: bytes) -> None:
-    """Each names a file, and a place in it where there is one."""
+    """Each names a file and a place in it."""
     assert error.problems
     last_line = data.count(b"\n") + data.count(b"\r") + data.count(b"\xc2\x85") + data.count(b"\xe2\x80") + 2
     for problem in error.problems:
         match = _PROBLEM.match(problem)
         assert match is not None, problem
-        if match["file"] == str(written) and match["line"]:
+        if match["file"] == str(written):
+            assert match["line"], problem
             assert 1 <= int(match["line"]) <= last_line, problem
             assert int(match["column"]) >= 1, problem
 
