@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from router.errors import CannotTranscode  # type: ignore[attr-defined,unused-ignore]
+from router.errors import CannotTranscode
 from router.transform.elements import DataSet, Fragments
 from router.transform.reading import parse
 from router.transform.writing import encode

@@ -7,7 +7,7 @@ an offset table and three fragments.
 
 from __future__ import annotations
 
-from router.errors import CannotTranscode  # type: ignore[attr-defined,unused-ignore]
+from router.errors import CannotTranscode
 from router.transform.elements import Fragments
 from router.transform.fragments import join, split
 from router.transform.guard import WITHOUT_MARKERS, Family, inspect

@@ -10,8 +10,8 @@ from __future__ import annotations
 from struct import pack
 
 from router.dicom.part10 import UID_CAP_BYTES
-from router.errors import CannotTranscode  # type: ignore[attr-defined,unused-ignore]
-from router.model import Form  # type: ignore[attr-defined,unused-ignore]
+from router.errors import CannotTranscode
+from router.model import Form
 from router.transform.elements import (
     PIXEL_DATA,
     DataSet,
