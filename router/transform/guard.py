@@ -81,6 +81,8 @@ class Header:
 def inspect(family: Family, stream: Buffer, image: Image) -> Header:
     """Read the headers of one frame's stream; :class:`CannotTranscode` where it is not of this image."""
     header = _INSPECTORS[family](family, stream, image)
+    if header.precision < 1:
+        raise CannotTranscode("the frame header of the stream is damaged")
     if header.precision > image.bits_allocated:
         raise CannotTranscode(f"{header.precision} bits of the stream do not fit Bits Allocated")
     if header.precision < image.bits_allocated and image.high_bit != image.bits_stored - 1:

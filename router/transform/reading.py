@@ -207,7 +207,8 @@ class _Reader:
         length = order.explicit.unpack_from(self._view, at)[3]
         if at + 8 + length > end:
             raise _ran_out(tag)
-        level.into.elements.append(Element(tag, letters.decode(), self._view[at + 8 : at + 8 + length]))
+        if tag & 0xFFFF:
+            level.into.elements.append(Element(tag, letters.decode(), self._view[at + 8 : at + 8 + length]))
         return at + 8 + int(length)
 
     def _delimiter(self, at: int, tag: int, level: _Level) -> int:

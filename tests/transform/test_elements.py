@@ -195,6 +195,11 @@ def test_an_unknown_vr_is_kept_but_for_big_endian() -> None:
         written(data_set, BIG)
 
 
+def test_group_length_of_unknown_vr_is_left_out_as_any_other() -> None:
+    content = bytes.fromhex("0900 0000") + b"ZZ" + bytes.fromhex("0400 08000000")
+    assert written(read(content, EXPLICIT), EXPLICIT) == b""
+
+
 def test_elements_in_implicit_vr_inside_of_explicit_vr_get_their_vr() -> None:
     inner = implicit(0x00080050, b"1 ")
     sequence = bytes.fromhex("0800 1511") + b"SQ\0\0" + struct.pack("<I", 8 + len(inner))

@@ -127,6 +127,11 @@ def test_a_truncated_jpeg_ls_stream_never_reaches_the_codec() -> None:
     refused(Family.JPEG_LS, stream[: len(stream) // 2], image, "end")
 
 
+@pytest.mark.parametrize(("family", "marker"), [(Family.JPEG_LS, 0xF7), (Family.JPEG_LOSSLESS, 0xC3)])
+def test_stream_of_no_bits_never_reaches_the_codec(family: Family, marker: int) -> None:
+    refused(family, jpeg(sof(marker, precision=0)), BYTES, "damaged")
+
+
 @pytest.mark.parametrize("family", [Family.JPEG_LS, Family.JPEG_LOSSLESS])
 def test_components_of_different_size_are_of_lossy_jpeg_only(family: Family) -> None:
     marker = 0xF7 if family is Family.JPEG_LS else 0xC3
