@@ -257,7 +257,7 @@ class _Reader:
         if is_undefined and (tag == PIXEL_DATA or vr in ("OB", "OW")):
             value, next_at = self._fragments(at, end)
             vr = "OB"
-        elif is_undefined or (vr == "SQ" and self._has_items(at, length)):
+        elif is_undefined or (vr == "SQ" and self._has_items(at, length, level.order)):
             if vr not in ("SQ", "UN") and not level.into.is_implicit:
                 raise CannotTranscode(f"{shown(tag)} is of undefined length, which its VR cannot be")
             value, next_at = self._items(at, length, end, vr, level)
@@ -273,9 +273,9 @@ class _Reader:
             level.into.elements.append(Element(tag, vr, value, is_undefined))
         return next_at
 
-    def _has_items(self, at: int, length: int) -> bool:
+    def _has_items(self, at: int, length: int, order: _Order) -> bool:
         """Private dictionaries are wrong at times: what has no item is no sequence, whatever they say."""
-        return length >= 8 and bytes(self._view[at : at + 4]) in (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+        return length >= 8 and order.implicit.unpack_from(self._view, at)[:2] == (ITEM >> 16, ITEM & 0xFFFF)
 
     def _fragments(self, at: int, end: int) -> tuple[Fragments, int]:
         items: list[Buffer] = []

@@ -195,6 +195,14 @@ def test_an_unknown_vr_is_kept_but_for_big_endian() -> None:
         written(data_set, BIG)
 
 
+def test_items_of_the_other_byte_order_are_no_items() -> None:  # written so once, and then not read again
+    value = bytes.fromhex("fffee000 00000000")
+    content = bytes.fromhex("0040 0275") + b"UN\0\0" + bytes.fromhex("00000008") + value
+    implicit_vr = written(read(content, BIG), IMPLICIT)
+    assert implicit_vr == implicit(0x00400275, value)
+    assert written(read(implicit_vr, IMPLICIT), IMPLICIT) == implicit_vr
+
+
 def test_group_length_of_unknown_vr_is_left_out_as_any_other() -> None:
     content = bytes.fromhex("0900 0000") + b"ZZ" + bytes.fromhex("0400 08000000")
     assert written(read(content, EXPLICIT), EXPLICIT) == b""
