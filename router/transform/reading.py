@@ -32,6 +32,7 @@ NESTING_CAP = 32  # as the scanner's
 ELEMENTS_CAP = 4_000_000  # some 1.2 GB of Python objects; 10,000 frames with functional groups have a quarter
 
 _BITS_ALLOCATED = 0x00280100
+_DELIMITERS = 0xFFFE  # the group that has items and their ends, and no elements
 _ARRAY_CODES = {2: "H", 4: "I", 8: "Q"}
 
 
@@ -184,6 +185,8 @@ class _Reader:
                 raise _ran_out(group << 16 | number)
             if number:
                 tag = group << 16 | number
+                if group == _DELIMITERS:
+                    raise _misplaced(tag)
                 value: Buffer = view[start:at]
                 append(Element(tag, vr, value if is_little else swapped(value, vr, tag)))
                 if group & 1 and number < 0x100:
@@ -193,13 +196,15 @@ class _Reader:
     def _odd_one(self, at: int, end: int, tag: int, number: int, level: _Level) -> int:
         """An element in explicit VR that has a 32-bit length, or a VR that does not exist."""
         order, vr = level.order, level.order.long_vrs.get(number)
+        if tag >> 16 == _DELIMITERS:
+            return self._delimiter(at, tag, level)
         if vr is not None:
             if at + 12 > end:
                 raise _ran_out(tag)
             (length,) = order.length.unpack_from(self._view, at + 8)
             return self._long(tag, vr, at + 12, length, end, level)
-        if tag == ITEM_END or not order.is_little:
-            return self._delimiter(at, tag, level)
+        if not order.is_little:
+            raise _misplaced(tag)
         letters = bytes(self._view[at + 4 : at + 6])
         if not _are_letters(letters):
             return self._implicit_element(at, end, level)
@@ -213,7 +218,7 @@ class _Reader:
 
     def _delimiter(self, at: int, tag: int, level: _Level) -> int:
         if tag != ITEM_END:
-            raise CannotTranscode(f"{shown(tag)} stands where no element of that kind can")
+            raise _misplaced(tag)
         level.is_ended = True
         return at + 8
 
@@ -227,7 +232,7 @@ class _Reader:
         view = self._view
         group, number, length = level.order.implicit.unpack_from(view, at)
         tag = group << 16 | number
-        if group == 0xFFFE:
+        if group == _DELIMITERS:
             return self._delimiter(at, tag, level)
         start = at + 8
         vr = vrs.vr_of(tag, level.creators.get(tag >> 8) if group & 1 else None)
@@ -341,6 +346,10 @@ class _Reader:
 
 def _are_letters(letters: bytes) -> bool:
     return letters.isalpha() and letters.isupper()
+
+
+def _misplaced(tag: int) -> CannotTranscode:
+    return CannotTranscode(f"{shown(tag)} stands where no element of that kind can")
 
 
 def _ran_out(tag: int) -> CannotTranscode:

@@ -203,6 +203,14 @@ def test_items_of_the_other_byte_order_are_no_items() -> None:  # written so onc
     assert written(read(implicit_vr, IMPLICIT), IMPLICIT) == implicit_vr
 
 
+@pytest.mark.parametrize("vr", [b"CS", b"OB\0\0\0\0", b"ZZ"])
+def test_element_in_the_group_of_delimiters_is_refused(
+    vr: bytes,
+) -> None:  # in implicit VR nobody can read it
+    with pytest.raises(CannotTranscode, match=r"\(FFFE,FF00\) stands where no element"):
+        read(bytes.fromhex("feff00ff") + vr + bytes(2), EXPLICIT)
+
+
 def test_group_length_of_unknown_vr_is_left_out_as_any_other() -> None:
     content = bytes.fromhex("0900 0000") + b"ZZ" + bytes.fromhex("0400 08000000")
     assert written(read(content, EXPLICIT), EXPLICIT) == b""
