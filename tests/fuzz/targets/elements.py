@@ -44,7 +44,12 @@ def target(data: bytes) -> None:
         written = b"".join(map(bytes, encode(first, other)))
     except CannotTranscode:
         return
-    again = parse(written, other, inflate_cap_bytes=1 << 24)
+    try:
+        again = parse(written, other, inflate_cap_bytes=1 << 24)
+    except CannotTranscode:
+        # Implicit VR goes by the dictionary: what had another VR may be no sequence, and be taken for one.
+        assert other == _SYNTAXES[0] != syntax
+        return
     assert _is_same(first, again), "it is not read as it was written"
     assert b"".join(map(bytes, encode(again, other))) == written, "written twice, it differs"
 
