@@ -90,6 +90,13 @@ def test_paths_are_meant_from_the_file(tmp_path: Path) -> None:
             "destinations: {a: {folder: ~nobody0/x}}",
             "1:28: destinations.a.folder: '~nobody0' is nobody's home",
         ),
+        ("audit: {file: ~nobody0/x}", "1:15: audit.file: '~nobody0' is nobody's home"),
+        (
+            "audit: {syslog: {host: h, tls: {ca: ~nobody0/x}}}",
+            "1:37: audit.syslog.tls.ca: '~nobody0' is nobody's",
+        ),
+        ("http: {tls: {key: ~nobody0/x, certificate: c}}", "1:19: http.tls.key: '~nobody0' is nobody's home"),
+        ("ae_title: ${file:~nobody0/x}", "1:11: '~nobody0' is nobody's home directory"),
         ("tls: {crl: [a, ~nobody0/x]}", "1:12: tls.crl: '~nobody0' is nobody's home"),
         ('destinations: {a: {folder: "a\\0b"}}', "1:28: this has a NUL character in it"),
         ("log_level: loud", "1:12: log_level: expected debug, info, warning or error"),

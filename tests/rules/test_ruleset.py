@@ -252,7 +252,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         "configuration: rules: no file is like none*.yaml",
         f"configuration: rules: {tmp_path}: Is a directory",
         "configuration: rules: expected a path, a glob or a rule",
-        f"{tmp_path}/binary.yaml: this is not YAML: it is not UTF-8 text",
+        f"{tmp_path}/binary.yaml:1:1: this is not YAML: it is not UTF-8 text",
     ]
 
 

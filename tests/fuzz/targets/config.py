@@ -22,12 +22,12 @@ from router.rules.ruleset import RuleSet, explain
 from router.rules.subjects import Facts
 
 _WORDS = """
-rule: |transcode: |when: |unless: |send: |stop: true|priority: high|Modality: |PatientID: |matches: |glob: |
-between: [|cidr: |exists: |ignore_case: |any: |all: |not: |size_bytes: |received_at: |sop_class: |
-transfer_syntax: |InstanceNumber: |StudyDate: |listeners: |port: |modalities: |destinations: |folder: |
-first_of: |one_of: |rules: |tls: |deliver: |schedule: |time_zone: |bytes_per_second: |retention: |
-AllowStore: |UseDicomTls: |${X:-|${|$${|&a |*a|<<: |!!str |? |- |---|...|: |>-|"|'|\\0|\\ud800|0x|0o|
-1e999|.inf|.nan|~x|null|(0019,"A",0C)|{|}|[|]
+rule: |transcode: |audit: |${file:|users: |when: |unless: |send: |stop: true|priority: high|Modality: |
+PatientID: |matches: |glob: |between: [|cidr: |exists: |ignore_case: |any: |all: |not: |size_bytes: |
+received_at: |sop_class: |transfer_syntax: |InstanceNumber: |StudyDate: |listeners: |port: |modalities: |
+destinations: |folder: |first_of: |one_of: |rules: |tls: |deliver: |schedule: |time_zone: |bytes_per_second: |
+retention: |AllowStore: |UseDicomTls: |${X:-|${|$${|&a |*a|<<: |!!str |? |- |---|...|: |>-|"|'|\\0|\\ud800|
+0x|0o|1e999|.inf|.nan|~x|null|(0019,"A",0C)|{|}|[|]
 """
 WORDS = (*(word.encode() for word in _WORDS.replace("\n", "").split("|")), b"\n", b"\t", b"\xef\xbb\xbf")
 
