@@ -60,10 +60,8 @@ class Worker:
         terms = msgspec.json.encode(allowance).decode()
         command = [sys.executable, "-P", "-m", "router.transform.worker", terms]
         try:
-            # In a session of its own: a Ctrl-C at the terminal is for the gateway to deal with.
-            process = await anyio.open_process(
-                command, stderr=None, env=_environment(), start_new_session=True
-            )
+            # Not in a session of its own: its low priority would count for nothing there (sched_autogroup).
+            process = await anyio.open_process(command, stderr=None, env=_environment())
         except OSError as error:
             raise TranscodeFailed(f"no worker process: {error.strerror or error}") from error
         worker = cls(process)

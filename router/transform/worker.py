@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class Allowance:
 
 def main() -> None:
     """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is for the gateway to deal with
     allowance = msgspec.json.decode(sys.argv[1], type=Allowance)
     answers = os.dup(1)
     os.dup2(2, 1)

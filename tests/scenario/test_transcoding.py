@@ -14,6 +14,7 @@ import pytest
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.syntaxes import RLE_LOSSLESS
 from router.samples import generate
+from router.transform.worker import NICENESS
 from tests.corpus import read_part10
 from tests.peers import wait_until
 from tests.peers.gateway import Gateway, Json, modality, router, send_all_to
@@ -79,6 +80,9 @@ def test_a_study_arrives_in_the_one_form_that_is_taken(tmp_path: Path) -> None:
         assert "transcoded rle-lossless → explicit-vr-little-endian" in told.stdout
         assert "1 frame identical" in told.stdout
         assert not list((gateway.data_dir / "transcode").iterdir())
+        (worker,) = workers(gateway)
+        assert psutil.Process(worker).nice() == NICENESS
+        assert os.getsid(worker) == os.getsid(gateway.pid)  # elsewhere its priority would count for nothing
 
 
 @contextmanager
