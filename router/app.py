@@ -35,6 +35,7 @@ from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
 from router.groups import Balance, outstanding
 from router.logs import get_logger
+from router.net.accepting import raise_descriptor_limit
 from router.net.key_keeper import KeyKeeper
 from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
@@ -105,6 +106,7 @@ class Gateway:
 
     async def run(self) -> None:
         """Run until asked to stop. Raises ``StartFailed``, or what a part died of."""
+        raise_descriptor_limit()
         spool = await self._open_spool()
         try:
             async with spool.running():
@@ -149,6 +151,7 @@ class Gateway:
                 listener,
                 receiver.serve,
                 on_reject=telemetry.association_rejected,
+                on_limit=telemetry.limit_reached,
                 tls=keys.servers[listener.tls] if listener.tls is not None else None,
                 observer=telemetry,
             )

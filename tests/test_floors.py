@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "clock": 0,
     "model": 0,
+    "secrets": 0,
     "dicom": 1,
     "rules": 1,
     "config": 1,

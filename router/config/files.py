@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import Check, schema
+from router.config.access import check_access
 from router.config.checks import as_written, check_groups, check_hours, split_destinations
 from router.config.orthanc_keys import in_our_keys
 from router.config.settings import FolderDestination, Operation, Settings
@@ -232,6 +233,7 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
     check_groups(settings, tree, problems)
     check_hours(settings, tree, problems)
     check_tls(settings, tree, problems)
+    check_access(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
         for keyword in _FIELD.findall(destination.folder):

@@ -7,6 +7,9 @@ and drives it through ``next_event``, ``flush`` and ``close``.
   as any of them does. An association that has nothing to read holds no large chunk.
 - Reading pauses while more than ``READ_AHEAD_BYTES`` of events wait for the owner; that is the whole
   backpressure, and the peer's TCP window does the rest.
+- What waits for the owner is counted with what it costs in memory: a peer that sends data sets in fragments
+  of two bytes, or requests without end, is not read any further than one that sends megabytes.
+- A peer that does not take what it is answered is cut off (``answer_s``).
 - The owner is woken once for each message or ``WAKE_BYTES``, not once for each PDU.
 - A failure (abort, loss, timeout, a broken protocol) is raised by ``next_event`` after the events before it.
 """
@@ -18,8 +21,10 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from router.config.settings import Limits
 from router.dicom.association import Association
 from router.dicom.events import Aborted, CommandReceived, ConnectionClosed, DataReceived, Event
+from router.dicom.patience import Wait
 from router.errors import (
     AssociationAborted,
     AssociationLost,
@@ -35,6 +40,8 @@ CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT sl
 FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
 MIN_SPACE_BYTES = 8 * 1024  # a chunk with less left is not worth another recv
 READ_AHEAD_BYTES = 2 * 1024 * 1024
+FRAGMENT_COST_BYTES = 256  # a view in a list (184 bytes in CPython), and its share of the chunk's headers
+EVENT_COST_BYTES = 2048  # a command with its texts
 WAKE_BYTES = 1024 * 1024
 JOIN_BYTES = 128 * 1024  # pieces that together stay below this leave in one write
 WRITE_SLICE_BYTES = (
@@ -50,13 +57,14 @@ class Connection(asyncio.BufferedProtocol):
         association: Association,
         *,
         listener: str = "",
-        window: int = 1,
+        limits: Limits | None = None,
         on_made: Callable[[Connection], None] | None = None,
     ) -> None:
         self.association = association
         self._on_made = on_made
         self.listener = listener
-        self.window = window
+        self.limits = limits if limits is not None else Limits()  # of the listener
+        self._answer_s = limits.answer_s if limits is not None else None
         self.owed = 0  # answers that its owner has still to give
         self.peer = ""
         self.certificate_names: frozenset[str] = frozenset()  # of the peer's certificate, where it showed one
@@ -65,10 +73,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._events: deque[Event] = deque()
         self._unread_bytes = 0
-        self._failure: RouterError | None = None
+        self.failure: RouterError | None = None  # what ended it, where it did not end in good order
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._is_write_paused = False
+        self._untaken: asyncio.TimerHandle | None = None  # runs while answers wait for the peer to read
         self._is_read_paused = False
         self._is_lost = False
         self._lost: asyncio.Future[None] | None = None
@@ -76,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._filled = 0
         self._chunk_bytes = FIRST_CHUNK_BYTES
         self._timer: asyncio.TimerHandle | None = None
-        self._active_at = self._loop.time()
+        self._made_at = self._active_at = self._loop.time()
 
     # ---- what the owner calls
 
@@ -87,24 +96,23 @@ class Connection(asyncio.BufferedProtocol):
         ``RemoteProtocolError``) once every event before it has been read.
         """
         while not self._events:
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
         event = self._events.popleft()
-        if type(event) is DataReceived:
-            self._unread_bytes -= sum(map(len, event.fragments))
-            if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
-                self._resume_reading()
+        self._unread_bytes -= _cost(event)
+        if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
+            self._resume_reading()
         return event
 
     @property
     def has_event(self) -> bool:
         """``next_event`` would return at once, or raise."""
-        return bool(self._events) or self._failure is not None
+        return bool(self._events) or self.failure is not None
 
     async def flush(self) -> None:
         """Write what the association has to send; wait while the transport's buffer is over its mark."""
@@ -124,13 +132,27 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def is_closed(self) -> bool:
         """Nothing more can be read or written."""
-        return self._is_lost or self.association.is_closed or self._failure is not None
+        return self._is_lost or self.association.is_closed or self.failure is not None
 
     def idle_s(self) -> float:
         """For how long nothing has been under way: no message half here, none unanswered. 0 while one is."""
         if self._reader is None or self._events or self.owed or self.association.is_mid_message:
             return 0.0
         return self._loop.time() - self._active_at
+
+    @property
+    def has_asked(self) -> bool:
+        """Its A-ASSOCIATE-RQ has come."""
+        return self.association.request is not None
+
+    def spare_s(self) -> float:
+        """For how long it could have been spared: it has asked for no association yet, or nothing of it."""
+        return self.idle_s() if self.has_asked else self._loop.time() - self._made_at
+
+    def give_way(self, failure: RouterError) -> None:
+        """End it for the sake of others; ``failure`` says why."""
+        self._fail(failure)
+        self.abort()
 
     def abort(self) -> None:
         """Abort the association (A-ABORT where it can still be said) and drop the connection."""
@@ -192,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
         if end == len(self._chunk):
             self._chunk_bytes = CHUNK_BYTES
         if events:
-            self._take(events)
+            self._take(_compacted(events, nbytes))
         if events or association.is_mid_message:
             self._filled = end
         if association.has_data_to_send:
@@ -207,9 +229,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._untaken):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._untaken = None
         self._take(self.association.receive_eof(self._loop.time()))
         said = "the connection was lost" if exc is not None else "the peer closed the connection"
         self._fail(exc if isinstance(exc, RouterError) else AssociationLost(said))
@@ -219,9 +242,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
+        if self._answer_s is not None and self._untaken is None and not self._is_lost:
+            self._untaken = self._loop.call_later(self._answer_s, self._on_untaken)
 
     def resume_writing(self) -> None:
         self._is_write_paused = False
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
         _wake(self._writer)
 
     # ---- inside
@@ -231,7 +259,6 @@ class Connection(asyncio.BufferedProtocol):
         is_worth_waking = False
         for event in events:
             if isinstance(event, DataReceived):
-                self._unread_bytes += sum(map(len, event.fragments))
                 is_worth_waking |= event.last
             elif isinstance(event, CommandReceived):
                 is_worth_waking |= not event.command.has_data_set
@@ -244,6 +271,7 @@ class Connection(asyncio.BufferedProtocol):
                 continue  # connection_lost says so, with the cause
             else:
                 is_worth_waking = True
+            self._unread_bytes += _cost(event)
             self._events.append(event)
         if is_worth_waking or self._unread_bytes >= WAKE_BYTES:
             _wake(self._reader)
@@ -256,8 +284,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _fail(self, failure: RouterError) -> None:
-        if self._failure is None:
-            self._failure = failure
+        if self.failure is None:
+            self.failure = failure
         _wake(self._reader)
 
     def _told(self, error: RemoteProtocolError, first: bytes) -> RouterError:
@@ -273,6 +301,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume_reading(self) -> None:
         self._is_read_paused = False
+        self.association.excuse(self._loop.time())
         if self._transport is not None and not self._is_lost:
             self._transport.resume_reading()
 
@@ -300,8 +329,8 @@ class Connection(asyncio.BufferedProtocol):
                 await self._writer
             finally:
                 self._writer = None
-        if self._is_lost and self._failure is not None and not self.association.is_closed:
-            raise self._failure
+        if self._is_lost and self.failure is not None and not self.association.is_closed:
+            raise self.failure
 
     def _close_transport(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -326,12 +355,58 @@ class Connection(asyncio.BufferedProtocol):
             if self._is_read_paused:  # it is we who do not read: the peer is not late
                 self._timer = self._loop.call_at(now + 1.0, self._on_timer)
                 return
-            self._fail(AssociationTimeout("nothing arrived in time"))
-            self._take(self.association.handle_deadline(now))
+            events = self.association.handle_deadline(now)
+            if events:
+                overdue = self.association.overdue
+                self._fail(
+                    AssociationTimeout(_LATE.get(overdue, "nothing arrived in time"), limit=overdue or "")
+                )
+                self._take(events)
             self._write_now(self.association.data_to_send())
             if self.association.is_closed:
                 self._close_transport()
         self._rearm()
+
+    def _on_untaken(self) -> None:
+        self._untaken = None
+        self._fail(AssociationTimeout("the peer does not read what it is answered", limit="answer_s"))
+        if self._transport is not None:
+            self._transport.abort()  # an A-ABORT would only wait behind the rest
+
+
+def _cost(event: Event) -> int:
+    """What an event that waits takes of memory, about."""
+    if type(event) is DataReceived:
+        return sum(map(len, event.fragments)) + FRAGMENT_COST_BYTES * len(event.fragments)
+    return EVENT_COST_BYTES
+
+
+def _compacted(events: list[Event], received_bytes: int) -> list[Event]:
+    """Events of one recv, data copied out of the chunk where it is little of it, or in small fragments.
+
+    A view keeps its whole chunk, so that a peer which sends headers around next to nothing would have
+    megabytes kept for each kilobyte.
+    """
+    data = [event for event in events if type(event) is DataReceived]
+    payload = sum([sum(map(len, event.fragments)) for event in data])
+    fragments = sum([len(event.fragments) for event in data])
+    if not fragments or (4 * payload >= received_bytes and payload >= FRAGMENT_COST_BYTES * fragments):
+        return events
+    return [
+        DataReceived(fragments=[memoryview(b"".join(event.fragments))], last=event.last)
+        if type(event) is DataReceived and event.fragments
+        else event
+        for event in events
+    ]
+
+
+_LATE: dict[Wait | None, str] = {
+    Wait.REQUEST: "no whole A-ASSOCIATE-RQ came in time",
+    Wait.IDLE: "nothing was asked on it for too long",
+    Wait.PAUSE: "nothing came in the middle of a message for too long",
+    Wait.RATE: "a message came too slowly",
+    Wait.TOTAL: "a message took too long in all",
+}
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
