@@ -8,6 +8,7 @@ second signal cuts at once. Nothing is lost either way: whatever was acknowledge
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -308,6 +309,7 @@ class Gateway:
 
     async def _keep_gauges(self, spool: Spool, lanes: Lanes, balance: Balance) -> None:
         while True:
+            self.telemetry.set_tasks(len(asyncio.all_tasks()))
             try:
                 depths = await spool.depths()
                 self.telemetry.set_depths(depths, self._clock.now())

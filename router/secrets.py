@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import secrets
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # OWASP's Password Storage Cheat Sheet: 16 MiB and five rounds, a fifth of a second.
 COST_N, COST_R, COST_P = 2**14, 8, 5
@@ -31,12 +31,12 @@ class ScryptHash:
     n: int
     r: int
     p: int
-    salt: bytes
-    hash: bytes
+    salt: bytes = field(repr=False)
+    hash: bytes = field(repr=False)
 
-    def matches(self, secret: bytes) -> bool:
+    def matches(self, secret: str) -> bool:
         """Whether this is the secret; takes as long for a wrong one."""
-        found = _scrypt(secret, self.salt, (self.n, self.r, self.p), len(self.hash))
+        found = _scrypt(_bytes(secret), self.salt, (self.n, self.r, self.p), len(self.hash))
         return hmac.compare_digest(found, self.hash)
 
 
@@ -44,11 +44,11 @@ class ScryptHash:
 class TokenHash:
     """The SHA-256 of a token."""
 
-    hash: bytes
+    hash: bytes = field(repr=False)
 
-    def matches(self, secret: bytes) -> bool:
+    def matches(self, secret: str) -> bool:
         """Whether this is the secret; takes as long for a wrong one."""
-        return hmac.compare_digest(hashlib.sha256(secret).digest(), self.hash)
+        return hmac.compare_digest(hashlib.sha256(_bytes(secret)).digest(), self.hash)
 
 
 def hash_password(password: str) -> str:
@@ -72,7 +72,7 @@ def make_token() -> str:
 def verify(secret: str, hashed: str) -> bool:
     """Whether ``hashed`` was made of this secret. Raises ``ValueError`` for what is no hash."""
     kind = parse_token_hash if hashed.startswith("sha256$") else parse_password_hash
-    return kind(hashed).matches(_bytes(secret))
+    return kind(hashed).matches(secret)
 
 
 def parse_password_hash(text: str) -> ScryptHash:

@@ -42,6 +42,7 @@ MIN_SPACE_BYTES = 8 * 1024  # a chunk with less left is not worth another recv
 READ_AHEAD_BYTES = 2 * 1024 * 1024
 FRAGMENT_COST_BYTES = 256  # a view in a list (184 bytes in CPython), and its share of the chunk's headers
 EVENT_COST_BYTES = 2048  # a command with its texts
+IN_A_ROW = 32  # events that one association may read in one turn of the loop, where as many are there
 WAKE_BYTES = 1024 * 1024
 JOIN_BYTES = 128 * 1024  # pieces that together stay below this leave in one write
 WRITE_SLICE_BYTES = (
@@ -73,6 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._events: deque[Event] = deque()
         self._unread_bytes = 0
+        self._in_a_row = 0  # events read without a wait
         self.failure: RouterError | None = None  # what ended it, where it did not end in good order
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
@@ -98,11 +100,16 @@ class Connection(asyncio.BufferedProtocol):
         while not self._events:
             if self.failure is not None:
                 raise self.failure
+            self._in_a_row = 0
             self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
+        self._in_a_row += 1
+        if self._in_a_row >= IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         event = self._events.popleft()
         self._unread_bytes -= _cost(event)
         if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:

@@ -31,6 +31,7 @@ from router.net.tls_words import Side, TlsReason
 from router.net.turnaway import Turnaway
 
 TURNED_AWAY = 128  # answered with a rejection at once; whoever else is not wanted then is not answered
+SEND_BUFFER_BYTES = 128 * 1024  # a thousand answers: who reads none has not many more made for it
 CLOSE_GRACE_S = 5.0  # for the peer to take our last bytes and close (ARTIM, PS3.8 §9.1.5)
 DRAIN_IDLE_S = 1.0  # a sender that asks nothing for so long is not kept waiting for
 
@@ -94,6 +95,7 @@ class ListeningPort:
         else:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # those accepted inherit it
         sock.setblocking(False)
         self._sockets.append(sock)
         self._port = int(sock.getsockname()[1])
