@@ -2,8 +2,8 @@
 
 To compare with a hash is slow on purpose. So it is done in a thread, one at a time; a passcode that was right
 is remembered (as a keyed hash that this process alone can make) and costs nothing the next time; and a peer
-that sent too many wrong ones is refused unseen for a while. Whoever is unknown is compared too, against a
-hash of nothing: how long an answer takes tells nobody which users there are.
+that sent too many wrong ones for a user is refused unseen for a while. Whoever is unknown is compared too,
+against a hash of nothing: how long an answer takes tells nobody which users there are.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import os
 
 from anyio import CapacityLimiter, to_thread
 
+from router import secrets
 from router.clock import Clock
 from router.config.settings import Settings
 from router.dicom.codes import RejectReason, RejectResult, RejectSource
 from router.net.rate import Buckets, peer_key
 from router.receive.admission import Passport, Refusal, refuse
-from router.secrets import hash_password, verify
 
 MOST_WAITING = 32  # verifications; whoever comes then is told to come again
 
@@ -40,15 +40,20 @@ class Identities:
         self, settings: Settings, passport: Passport, *, peer: str, failures_per_minute: int
     ) -> Refusal | None:
         """Why this passport does not let its bearer in; None where it does."""
-        key = peer_key(peer)
-        failures = self._failures_of(failures_per_minute)
         user = settings.users.get(passport.username)
         if user is not None and user.passcode_hash is None:
             return None  # the name is enough
         hashed = user.passcode_hash if user is not None else None
+        failures = self._failures_of(failures_per_minute)
+        # By user too, because many callers may have one address; not by names that a caller makes up.
+        key = f"{peer_key(peer)} {passport.username if user is not None else ''}"
+        if not failures.take(key, self._clock.monotonic()):
+            return _COME_AGAIN  # before it is compared with anything: the answer would be worth guessing for
         if hashed is not None and self._is_remembered(passport, hashed):
+            failures.give_back(key)
             return None
-        if self._waiting >= MOST_WAITING or not failures.take(key, self._clock.monotonic()):
+        if self._waiting >= MOST_WAITING:
+            failures.give_back(key)
             return _COME_AGAIN
         self._waiting += 1
         try:
@@ -69,12 +74,12 @@ class Identities:
     def _verify(self, passport: Passport, hashed: str | None) -> bool:
         """In a thread."""
         if not self._decoy:
-            self._decoy = hash_password("")
+            self._decoy = secrets.hash_password("")
         try:
             passcode = (passport.passcode or b"").decode("utf-8")
         except UnicodeDecodeError:
             passcode, hashed = "", None
-        is_right = verify(passcode, hashed if hashed is not None else self._decoy)
+        is_right = secrets.verify(passcode, hashed if hashed is not None else self._decoy)
         return is_right and hashed is not None and bool(passport.passcode)
 
     def _is_remembered(self, passport: Passport, hashed: str) -> bool:

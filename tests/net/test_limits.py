@@ -139,7 +139,7 @@ async def test_who_trickles_is_dropped_and_counted(limit: str) -> None:
     """Bytes come all the time, and never all of them."""
     is_rate = limit == "message_bytes_per_second"
     limits = Limits(
-        message_s=0.2 if is_rate else 20.0,
+        message_s=1.0 if is_rate else 20.0,
         message_bytes_per_second=1_000_000 if is_rate else 0,
         message_total_s=60.0 if is_rate else 0.2,
     )
