@@ -240,12 +240,14 @@ class Army:
     port: int
     seed: int = 0
     addresses: int = 60
+    kinds: frozenset[str] = frozenset()  # none: all
     by_kind: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     async def march(self, connections: int, seconds: float, flood: int) -> None:
         """Attack: evenly over the time, and in the middle ``flood`` more at once from one address."""
         rng = random.Random(self.seed)
-        kinds = rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=max(0, connections - flood))
+        weights = {kind: n for kind, n in WEIGHTS.items() if not self.kinds or kind.__name__ in self.kinds}
+        kinds = rng.choices(list(weights), list(weights.values()), k=max(0, connections - flood))
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as tasks:
@@ -283,8 +285,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--flood", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default="", help="only these, as in garbage,half_open")
     chosen = parser.parse_args()
-    army = Army(port=chosen.port, seed=chosen.seed)
+    army = Army(port=chosen.port, seed=chosen.seed, kinds=frozenset(filter(None, chosen.kinds.split(","))))
     asyncio.run(army.march(chosen.connections, chosen.seconds, chosen.flood))
     json.dump(army.by_kind, sys.stdout)
     print()

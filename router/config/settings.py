@@ -59,6 +59,7 @@ class Limits:
     max_pdu_bytes: Size = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
     pdu_cap_bytes: Size = 4 * 1024 * 1024
     command_set_bytes: Size = 65536
+    overhead_bytes: Size = 256 * 1024  # of one message of which less than a quarter is data
     data_set_bytes: Size = 16 * 1024**3  # more is answered with A700 (PS3.4 Table B.2-1)
     memory_bytes: Size = 8 * 1024 * 1024  # unanswered instances of one association; one may pass it
     memory_all_bytes: Size = 512 * 1024 * 1024  # over it instances go to disk as they come, not when whole

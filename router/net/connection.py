@@ -9,6 +9,8 @@ and drives it through ``next_event``, ``flush`` and ``close``.
   backpressure, and the peer's TCP window does the rest.
 - What waits for the owner is counted with what it costs in memory: a peer that sends data sets in fragments
   of two bytes, or requests without end, is not read any further than one that sends megabytes.
+- A peer that sends commands and headers around little or no data is read in small chunks with rests between:
+  they take long to take apart, and a few such peers would leave the loop no time for others.
 - A peer that does not take what it is answered is cut off (``answer_s``).
 - The owner is woken once for each message or ``WAKE_BYTES``, not once for each PDU.
 - A failure (abort, loss, timeout, a broken protocol) is raised by ``next_event`` after the events before it.
@@ -23,6 +25,7 @@ from collections.abc import Callable
 
 from router.config.settings import Limits
 from router.dicom.association import Association
+from router.dicom.codes import AbortReason, AbortSource
 from router.dicom.events import Aborted, CommandReceived, ConnectionClosed, DataReceived, Event
 from router.dicom.patience import Wait
 from router.errors import (
@@ -35,13 +38,14 @@ from router.errors import (
 )
 from router.model import Buffer
 from router.net.tls_words import FIRST_BYTES, TlsReason, is_tls
+from router.net.weight import copied, cost, weigh
 
 CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
 FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
 MIN_SPACE_BYTES = 8 * 1024  # a chunk with less left is not worth another recv
 READ_AHEAD_BYTES = 2 * 1024 * 1024
-FRAGMENT_COST_BYTES = 256  # a view in a list (184 bytes in CPython), and its share of the chunk's headers
-EVENT_COST_BYTES = 2048  # a command with its texts
+REST_S = 0.05  # after a chunk of next to no data: still some thousand C-ECHO a second
+REST_BYTES = 8 * 1024  # less was no flood
 IN_A_ROW = 32  # events that one association may read in one turn of the loop, where as many are there
 WAKE_BYTES = 1024 * 1024
 JOIN_BYTES = 128 * 1024  # pieces that together stay below this leave in one write
@@ -75,12 +79,14 @@ class Connection(asyncio.BufferedProtocol):
         self._events: deque[Event] = deque()
         self._unread_bytes = 0
         self._in_a_row = 0  # events read without a wait
+        self._lean_bytes = 0  # received of one message that was mostly headers
         self.failure: RouterError | None = None  # what ended it, where it did not end in good order
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._is_write_paused = False
         self._untaken: asyncio.TimerHandle | None = None  # runs while answers wait for the peer to read
         self._is_read_paused = False
+        self._rest: asyncio.TimerHandle | None = None  # runs while nothing is read for the sake of others
         self._is_lost = False
         self._lost: asyncio.Future[None] | None = None
         self._chunk = memoryview(b"")
@@ -111,7 +117,7 @@ class Connection(asyncio.BufferedProtocol):
             self._in_a_row = 0
             await asyncio.sleep(0)
         event = self._events.popleft()
-        self._unread_bytes -= _cost(event)
+        self._unread_bytes -= cost(event)
         if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
             self._resume_reading()
         return event
@@ -218,10 +224,12 @@ class Connection(asyncio.BufferedProtocol):
             self._write_now(association.data_to_send())
             self._close_transport()
             return
-        if end == len(self._chunk):
+        if self._answer_s is not None and association.contexts:  # as requestor it is small answers that come
+            events = self._weighed(events, nbytes)
+        if end == len(self._chunk) and not self._lean_bytes:
             self._chunk_bytes = CHUNK_BYTES
         if events:
-            self._take(_compacted(events, nbytes))
+            self._take(events)
         if events or association.is_mid_message:
             self._filled = end
         if association.has_data_to_send:
@@ -236,10 +244,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
-        for timer in (self._timer, self._untaken):
+        for timer in (self._timer, self._untaken, self._rest):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._untaken = None
+        self._timer = self._untaken = self._rest = None
         self._take(self.association.receive_eof(self._loop.time()))
         said = "the connection was lost" if exc is not None else "the peer closed the connection"
         self._fail(exc if isinstance(exc, RouterError) else AssociationLost(said))
@@ -278,7 +286,7 @@ class Connection(asyncio.BufferedProtocol):
                 continue  # connection_lost says so, with the cause
             else:
                 is_worth_waking = True
-            self._unread_bytes += _cost(event)
+            self._unread_bytes += cost(event)
             self._events.append(event)
         if is_worth_waking or self._unread_bytes >= WAKE_BYTES:
             _wake(self._reader)
@@ -289,6 +297,24 @@ class Connection(asyncio.BufferedProtocol):
         ):
             self._is_read_paused = True
             self._transport.pause_reading()
+
+    def _weighed(self, events: list[Event], nbytes: int) -> list[Event]:
+        """The events as they may be kept; who sends little data in much has to wait for its next turn."""
+        weight = weigh(events, nbytes)
+        if not weight.is_lean:
+            self._lean_bytes = 0
+            return copied(events) if weight.has_costly_views else events
+        self._lean_bytes = 0 if any(map(_ends_message, events)) else self._lean_bytes + nbytes
+        self._chunk_bytes = FIRST_CHUNK_BYTES
+        if self._lean_bytes > self.limits.overhead_bytes:
+            self._fail(
+                RemoteProtocolError("a message of next to nothing but headers", limit="overhead_bytes")
+            )
+            self.association.abort(AbortSource.SERVICE_PROVIDER, AbortReason.INVALID_PDU_PARAMETER_VALUE)
+        elif nbytes >= REST_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+            self._rest = self._loop.call_later(REST_S, self._end_rest)
+        return copied(events)
 
     def _fail(self, failure: RouterError) -> None:
         if self.failure is None:
@@ -308,9 +334,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume_reading(self) -> None:
         self._is_read_paused = False
+        self._read_on()
+
+    def _end_rest(self) -> None:
+        self._rest = None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, where nothing is left that speaks against it."""
+        if self._transport is None or self._is_lost or self._is_read_paused or self._rest is not None:
+            return
         self.association.excuse(self._loop.time())
-        if self._transport is not None and not self._is_lost:
-            self._transport.resume_reading()
+        self._transport.resume_reading()
 
     async def _write(self, pieces: list[Buffer]) -> None:
         """Hand pieces to the transport, small ones together, large ones in slices with drains between."""
@@ -359,7 +394,9 @@ class Connection(asyncio.BufferedProtocol):
         now = self._loop.time()
         deadline = self.association.next_deadline()
         if deadline is not None and deadline <= now:
-            if self._is_read_paused:  # it is we who do not read: the peer is not late
+            if (
+                self._is_read_paused or self._rest is not None
+            ):  # it is we who do not read: the peer is not late
                 self._timer = self._loop.call_at(now + 1.0, self._on_timer)
                 return
             events = self.association.handle_deadline(now)
@@ -381,32 +418,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()  # an A-ABORT would only wait behind the rest
 
 
-def _cost(event: Event) -> int:
-    """What an event that waits takes of memory, about."""
-    if type(event) is DataReceived:
-        return sum(map(len, event.fragments)) + FRAGMENT_COST_BYTES * len(event.fragments)
-    return EVENT_COST_BYTES
-
-
-def _compacted(events: list[Event], received_bytes: int) -> list[Event]:
-    """Events of one recv, data copied out of the chunk where it is little of it, or in small fragments.
-
-    A view keeps its whole chunk, so that a peer which sends headers around next to nothing would have
-    megabytes kept for each kilobyte.
-    """
-    data = [event for event in events if type(event) is DataReceived]
-    payload = sum([sum(map(len, event.fragments)) for event in data])
-    fragments = sum([len(event.fragments) for event in data])
-    if not fragments or (4 * payload >= received_bytes and payload >= FRAGMENT_COST_BYTES * fragments):
-        return events
-    return [
-        DataReceived(fragments=[memoryview(b"".join(event.fragments))], last=event.last)
-        if type(event) is DataReceived and event.fragments
-        else event
-        for event in events
-    ]
-
-
 _LATE: dict[Wait | None, str] = {
     Wait.REQUEST: "no whole A-ASSOCIATE-RQ came in time",
     Wait.IDLE: "nothing was asked on it for too long",
@@ -414,6 +425,10 @@ _LATE: dict[Wait | None, str] = {
     Wait.RATE: "a message came too slowly",
     Wait.TOTAL: "a message took too long in all",
 }
+
+
+def _ends_message(event: Event) -> bool:
+    return type(event) is CommandReceived or (type(event) is DataReceived and event.last)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -182,7 +182,7 @@ async def test_tiny_and_hollow_fragments_keep_no_chunks() -> None:
     seen = Seen()
     tiny = wire.pdata(3, wire.DATA_MORE, b"ab") * 10_000
     hollow = wire.pdata(3, wire.DATA_MORE, b"") * 10_000 + wire.pdata(3, wire.DATA_MORE, b"c" * 100)
-    async with listening(seen, Limits()) as port:
+    async with listening(seen, Limits(overhead_bytes=10**9)) as port:
         peer = await Peer.associate(port)
         peer.writer.write(STORE + tiny + hollow * 3 + wire.pdata(3, wire.DATA_LAST, b"zz"))
         total = 0
@@ -299,14 +299,35 @@ async def test_one_association_with_much_to_read_leaves_turns_to_others() -> Non
     ("sent", "limit"),
     [
         (struct.pack(">BBI", wire.P_DATA, 0, 0xFFFFFFFF), "pdu_cap_bytes"),
-        (wire.pdata(3, 1, bytes(60_000)) * 2, "command_set_bytes"),
+        (wire.pdata(3, 1, bytes(600)) * 2, "command_set_bytes"),
+        (STORE + wire.pdata(3, wire.DATA_MORE, b"") * 400, "overhead_bytes"),
+        (STORE + wire.pdata(3, wire.DATA_MORE, b"ab") * 400, "overhead_bytes"),
+        (wire.pdata(1, 1, b"a") * 400, "overhead_bytes"),
     ],
 )
 async def test_what_is_too_long_is_aborted_and_counted(sent: bytes, limit: str) -> None:
     seen = Seen()
-    async with listening(seen, Limits()) as port:
+    async with listening(seen, Limits(command_set_bytes=1000, overhead_bytes=4000)) as port:
         peer = await Peer.associate(port)
-        peer.writer.write(sent)
+        if sent.startswith(STORE):
+            peer.writer.write(STORE)
+            while not seen.connections[0].association.is_mid_message:
+                await checkpoint()
+        peer.writer.write(sent.removeprefix(STORE))
         assert (await peer.rest())[:1] == bytes((wire.ABORT,))
         await port.wait_idle()
     assert seen.limits == {limit: 1}
+
+
+async def test_many_small_requests_are_no_overhead() -> None:
+    """A peer may send more in requests than in data; it only has to wait for its turns."""
+    seen = Seen()
+    async with listening(seen, Limits(overhead_bytes=4000)) as port:
+        peer = await Peer.associate(port)
+        for _ in range(3):
+            peer.writer.write(wire.pdata(1, wire.COMMAND_LAST, wire.echo_rq(1)) * 200)
+            for _ in range(200):
+                assert (await peer.pdu())[0] == wire.P_DATA
+        peer.writer.close()
+        await port.wait_idle()
+    assert not seen.limits
