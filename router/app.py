@@ -40,6 +40,7 @@ from router.net.accepting import raise_descriptor_limit
 from router.net.key_keeper import KeyKeeper
 from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
+from router.net.memory import Ebb, give_back
 from router.outlook import describe_destination
 from router.receive.receiver import Receiver
 from router.routing import run_routing
@@ -180,7 +181,7 @@ class Gateway:
             parts.start_soon(workshop.run)
             parts.start_soon(lanes.run)
             parts.start_soon(run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance)
-            parts.start_soon(self._keep_gauges, spool, lanes, balance)
+            parts.start_soon(self._keep_gauges, spool, lanes, balance, listeners)
             parts.start_soon(receiver.quotas.run)
             parts.start_soon(keeper.run)
             parts.start_soon(http.serve)
@@ -307,8 +308,13 @@ class Gateway:
         problems.raise_any()
         return fresh, rule_set
 
-    async def _keep_gauges(self, spool: Spool, lanes: Lanes, balance: Balance) -> None:
+    async def _keep_gauges(
+        self, spool: Spool, lanes: Lanes, balance: Balance, listeners: list[ListeningPort]
+    ) -> None:
+        ebb = Ebb()
         while True:
+            if ebb.is_over(sum(listener.associations for listener in listeners)):
+                await to_thread.run_sync(give_back)
             self.telemetry.set_tasks(len(asyncio.all_tasks()))
             try:
                 depths = await spool.depths()
