@@ -38,7 +38,7 @@ from router.errors import (
 )
 from router.model import Buffer
 from router.net.tls_words import FIRST_BYTES, TlsReason, is_tls
-from router.net.weight import copied, cost, weigh
+from router.net.weight import FRAGMENT_COST_BYTES, LEAN, copied, weigh
 
 CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
 FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
@@ -76,7 +76,7 @@ class Connection(asyncio.BufferedProtocol):
         self.is_tls_on_plain = False  # the peer began a TLS handshake, and this is no TLS port
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, int]] = deque()  # with what each costs
         self._unread_bytes = 0
         self._in_a_row = 0  # events read without a wait
         self._lean_bytes = 0  # received of one message that was mostly headers
@@ -116,8 +116,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        event = self._events.popleft()
-        self._unread_bytes -= cost(event)
+        event, cost = self._events.popleft()
+        self._unread_bytes -= cost
         if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
             self._resume_reading()
         return event
@@ -224,12 +224,19 @@ class Connection(asyncio.BufferedProtocol):
             self._write_now(association.data_to_send())
             self._close_transport()
             return
-        if self._answer_s is not None and association.contexts:  # as requestor it is small answers that come
-            events = self._weighed(events, nbytes)
-        if end == len(self._chunk) and not self._lean_bytes:
+        data_bytes, fragments, costs = weigh(events)
+        if LEAN * data_bytes < nbytes:
+            if association.contexts and self._answer_s is not None:  # as requestor it is answers that come
+                self._bear(events, nbytes)
+            events = copied(events)
+        else:
+            self._lean_bytes = 0
+            if data_bytes < FRAGMENT_COST_BYTES * fragments:
+                events = copied(events)
+        if end == len(self._chunk) and self._rest is None:
             self._chunk_bytes = CHUNK_BYTES
         if events:
-            self._take(events)
+            self._take(events, costs)
         if events or association.is_mid_message:
             self._filled = end
         if association.has_data_to_send:
@@ -239,7 +246,7 @@ class Connection(asyncio.BufferedProtocol):
         self._rearm()
 
     def eof_received(self) -> bool:
-        self._take(self.association.receive_eof(self._loop.time()))
+        self._take(events := self.association.receive_eof(self._loop.time()), weigh(events)[2])
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -248,7 +255,7 @@ class Connection(asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._timer = self._untaken = self._rest = None
-        self._take(self.association.receive_eof(self._loop.time()))
+        self._take(events := self.association.receive_eof(self._loop.time()), weigh(events)[2])
         said = "the connection was lost" if exc is not None else "the peer closed the connection"
         self._fail(exc if isinstance(exc, RouterError) else AssociationLost(said))
         self._chunk = memoryview(b"")
@@ -269,10 +276,10 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- inside
 
-    def _take(self, events: list[Event]) -> None:
+    def _take(self, events: list[Event], costs: list[int]) -> None:
         """Queue events for the owner, and wake it if there is something worth waking for."""
         is_worth_waking = False
-        for event in events:
+        for event, cost in zip(events, costs, strict=True):
             if isinstance(event, DataReceived):
                 is_worth_waking |= event.last
             elif isinstance(event, CommandReceived):
@@ -286,8 +293,8 @@ class Connection(asyncio.BufferedProtocol):
                 continue  # connection_lost says so, with the cause
             else:
                 is_worth_waking = True
-            self._unread_bytes += cost(event)
-            self._events.append(event)
+            self._unread_bytes += cost
+            self._events.append((event, cost))
         if is_worth_waking or self._unread_bytes >= WAKE_BYTES:
             _wake(self._reader)
         if (
@@ -298,23 +305,18 @@ class Connection(asyncio.BufferedProtocol):
             self._is_read_paused = True
             self._transport.pause_reading()
 
-    def _weighed(self, events: list[Event], nbytes: int) -> list[Event]:
-        """The events as they may be kept; who sends little data in much has to wait for its next turn."""
-        weight = weigh(events, nbytes)
-        if not weight.is_lean:
-            self._lean_bytes = 0
-            return copied(events) if weight.has_costly_views else events
+    def _bear(self, events: list[Event], nbytes: int) -> None:
+        """What was received holds next to no data: its sender waits for his next turn, or goes too far."""
         self._lean_bytes = 0 if any(map(_ends_message, events)) else self._lean_bytes + nbytes
-        self._chunk_bytes = FIRST_CHUNK_BYTES
         if self._lean_bytes > self.limits.overhead_bytes:
             self._fail(
                 RemoteProtocolError("a message of next to nothing but headers", limit="overhead_bytes")
             )
             self.association.abort(AbortSource.SERVICE_PROVIDER, AbortReason.INVALID_PDU_PARAMETER_VALUE)
         elif nbytes >= REST_BYTES and self._transport is not None:
+            self._chunk_bytes = FIRST_CHUNK_BYTES
             self._transport.pause_reading()
             self._rest = self._loop.call_later(REST_S, self._end_rest)
-        return copied(events)
 
     def _fail(self, failure: RouterError) -> None:
         if self.failure is None:
@@ -405,7 +407,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._fail(
                     AssociationTimeout(_LATE.get(overdue, "nothing arrived in time"), limit=overdue or "")
                 )
-                self._take(events)
+                self._take(events, weigh(events)[2])
             self._write_now(self.association.data_to_send())
             if self.association.is_closed:
                 self._close_transport()

@@ -6,8 +6,6 @@ would have megabytes kept for each kilobyte, and have the loop take thousands of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from router.dicom.events import DataReceived, Event
 
 FRAGMENT_COST_BYTES = 256  # a view in a list (184 bytes in CPython), and its share of the chunk's headers
@@ -15,33 +13,19 @@ EVENT_COST_BYTES = 2048  # a command with its texts
 LEAN = 4  # times the data is less than what was received: mostly commands and headers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weight:
-    """Of what one recv has brought."""
-
-    data_bytes: int
-    fragments: int
-    received_bytes: int
-
-    @property
-    def is_lean(self) -> bool:
-        """There is little data in it for what it takes to find it."""
-        return LEAN * self.data_bytes < self.received_bytes
-
-    @property
-    def has_costly_views(self) -> bool:
-        """To keep the views would cost more than a copy of what they show."""
-        return self.fragments > 0 and (self.is_lean or self.data_bytes < FRAGMENT_COST_BYTES * self.fragments)
-
-
-def weigh(events: list[Event], received_bytes: int) -> Weight:
-    """Weigh the events that one recv gave."""
-    data = [event.fragments for event in events if type(event) is DataReceived]
-    return Weight(
-        data_bytes=sum([sum(map(len, fragments)) for fragments in data]),
-        fragments=sum(map(len, data)),
-        received_bytes=received_bytes,
-    )
+def weigh(events: list[Event]) -> tuple[int, int, list[int]]:
+    """How many bytes of data sets there are, in how many fragments, and what each event takes of memory."""
+    data_bytes = fragments = 0
+    costs: list[int] = []
+    for event in events:
+        if type(event) is DataReceived:
+            count, size = len(event.fragments), sum(map(len, event.fragments))
+            data_bytes += size
+            fragments += count
+            costs.append(size + FRAGMENT_COST_BYTES * count)
+        else:
+            costs.append(EVENT_COST_BYTES)
+    return data_bytes, fragments, costs
 
 
 def copied(events: list[Event]) -> list[Event]:
@@ -52,10 +36,3 @@ def copied(events: list[Event]) -> list[Event]:
         else event
         for event in events
     ]
-
-
-def cost(event: Event) -> int:
-    """What an event that waits takes of memory, about."""
-    if type(event) is DataReceived:
-        return sum(map(len, event.fragments)) + FRAGMENT_COST_BYTES * len(event.fragments)
-    return EVENT_COST_BYTES
