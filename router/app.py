@@ -8,6 +8,7 @@ second signal cuts at once. Nothing is lost either way: whatever was acknowledge
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -39,9 +40,11 @@ from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
 from router.groups import Balance, outstanding
 from router.logs import get_logger
+from router.net.accepting import raise_descriptor_limit
 from router.net.key_keeper import KeyKeeper
 from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
+from router.net.memory import Ebb, give_back
 from router.outlook import describe_destination
 from router.receive.receiver import Receiver
 from router.routing import run_routing
@@ -111,6 +114,7 @@ class Gateway:
 
     async def run(self) -> None:
         """Run until asked to stop. Raises ``StartFailed``, or what a part died of."""
+        raise_descriptor_limit()
         spool = await self._open_spool()
         try:
             async with spool.running():
@@ -185,7 +189,7 @@ class Gateway:
             parts.start_soon(
                 run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance, told
             )
-            parts.start_soon(self._keep_gauges, spool, lanes, balance)
+            parts.start_soon(self._keep_gauges, spool, lanes, balance, listeners)
             parts.start_soon(receiver.quotas.run)
             parts.start_soon(keeper.run)
             parts.start_soon(http.serve)
@@ -211,6 +215,7 @@ class Gateway:
             listener,
             receiver.serve,
             on_reject=self.telemetry.association_rejected,
+            on_limit=self.telemetry.limit_reached,
             tls=keys.servers[listener.tls] if listener.tls is not None else None,
             observer=self.telemetry,
             on_refused=auditor.refused,
@@ -346,8 +351,14 @@ class Gateway:
         problems.raise_any()
         return fresh, rule_set
 
-    async def _keep_gauges(self, spool: Spool, lanes: Lanes, balance: Balance) -> None:
+    async def _keep_gauges(
+        self, spool: Spool, lanes: Lanes, balance: Balance, listeners: list[ListeningPort]
+    ) -> None:
+        ebb = Ebb()
         while True:
+            if ebb.is_over(sum(listener.associations for listener in listeners)):
+                await to_thread.run_sync(give_back)
+            self.telemetry.set_tasks(len(asyncio.all_tasks()))
             try:
                 depths = await spool.depths()
                 self.telemetry.set_depths(depths, self._clock.now())

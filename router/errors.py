@@ -26,12 +26,14 @@ class LocalProtocolError(RouterError):
 class RemoteProtocolError(RouterError):
     """The peer broke the protocol (PS3.8 §9.2). The association answers with A-ABORT and is over.
 
-    ``abort_reason`` is the reason/diagnostic field of the A-ABORT PDU (PS3.8 Table 9-26).
+    ``abort_reason`` is the reason/diagnostic field of the A-ABORT PDU (PS3.8 Table 9-26); ``limit`` the key
+    of the limit that it is over, where that is what is wrong.
     """
 
-    def __init__(self, message: str, *, abort_reason: int = 0) -> None:
+    def __init__(self, message: str, *, abort_reason: int = 0, limit: str = "") -> None:
         super().__init__(message)
         self.abort_reason = abort_reason
+        self.limit = limit
 
 
 class AssociationError(RouterError):
@@ -69,7 +71,14 @@ class AssociationAborted(AssociationLost):
 
 
 class AssociationTimeout(AssociationError):
-    """The peer did not answer in time. The association has been aborted and must not be used again."""
+    """The peer did not answer in time. The association has been aborted and must not be used again.
+
+    ``limit`` is the key of the limit that has passed; empty where it was not one of a listener's.
+    """
+
+    def __init__(self, message: str, *, limit: str = "") -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class StorageError(RouterError):

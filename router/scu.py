@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from router.config.access import Identity
 from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN, MAX_CONTEXTS, VERIFICATION
 from router.dicom.dimse import store_rq
 from router.dicom.identity import identify
@@ -44,6 +45,7 @@ class Target:
     response_s: float = 60.0
     max_pdu_bytes: int = 131072
     tls: Credentials | None = None
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +267,7 @@ async def _associate(target: Target, contexts: Sequence[ProposedContext]) -> Con
         called_ae=target.called_ae,
         contexts=tuple(contexts),
         max_pdu_bytes=target.max_pdu_bytes,
+        user_identity=requestor.user_identity(target.identity),
     )
     try:
         return await requestor.associate(

@@ -55,6 +55,11 @@ class Telemetry:
             "quota_refusals", "Instances refused because a quota is used up.", "source"
         )
         self._undelivered = self._gauge("undelivered_bytes", "Bytes of a source with a quota.", "source")
+        self._tasks = self._gauge("tasks", "Tasks of the event loop.")
+        self._limits_reached = self._counter("limits_reached", "Times that a limit was reached.", "limit")
+        self._contexts_refused = self._counter(
+            "presentation_contexts_refused", "Presentation contexts refused to callers.", "reason"
+        )
         self._by_role: dict[str, Gauge] = {}
         self._by_rejection: dict[str, Counter] = {}
         self._by_rule: dict[str, Counter] = {}
@@ -144,6 +149,18 @@ class Telemetry:
         if child is None:
             child = self._by_rejection[reason] = self._rejections.labels(reason)
         child.inc()
+
+    def limit_reached(self, limit: str) -> None:
+        """``limit`` is a key of a listener's ``limits``, or ``descriptors``."""
+        self._limits_reached.labels(limit).inc()
+
+    def set_tasks(self, count: int) -> None:
+        """How many tasks the loop has."""
+        self._tasks.set(count)
+
+    def contexts_refused(self, reason: str, count: int) -> None:
+        """``reason`` is from the closed set of ``router.receive.gate``."""
+        self._contexts_refused.labels(reason).inc(count)
 
     def store_answered(self, seconds: float) -> None:
         """A C-STORE response was handed to the wire ``seconds`` after its request was complete."""

@@ -125,6 +125,7 @@ def resolve_target(
         response_s=modality.deliver.response_timeout,
         max_pdu_bytes=modality.deliver.max_pdu_bytes,
         tls=_credentials(modality.tls, text),
+        identity=modality.identity,
     )
 
 

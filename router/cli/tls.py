@@ -69,6 +69,7 @@ def check(
     from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
     from router.dicom.negotiation import AssociateRequest, propose_store
     from router.errors import RouterError
+    from router.net.requestor import user_identity
     from router.net.tls_probe import probe
 
     options = client_tls(True, ca, certificate, key, any_name)
@@ -80,6 +81,7 @@ def check(
         calling_ae=whom.calling_ae,
         called_ae=whom.called_ae,
         contexts=propose_store(((VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN),)),
+        user_identity=user_identity(whom.identity),
     )
 
     async def run() -> Finding:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import Check, schema
+from router.config.access import check_access
 from router.config.audit import check_audit, resolve_audit
 from router.config.checks import as_written, check_groups, check_homes, check_hours, split_destinations
 from router.config.http import check_http
@@ -239,6 +240,7 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
     check_tls(settings, tree, problems)
     check_http(settings, tree, problems)
     check_audit(settings, tree, problems)
+    check_access(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
         for keyword in _FIELD.findall(destination.folder):

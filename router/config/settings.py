@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from router.config.access import Identity, IdentityPolicy, Network, User
 from router.config.audit import Audit
 from router.config.forms import Preferences
 from router.config.hours import EVERY_DAY, Between, Days, TimeZone
@@ -49,17 +50,38 @@ ALL_OPERATIONS = tuple(Operation)
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Limits:
-    """How much a listener lets in at once. What is over a limit gets the standard's answer, not silence."""
+    """How much a listener bears. What is over a limit gets the standard's answer, not silence.
 
-    associations: Count = 2000
-    associations_per_peer: Count = 1000  # by address
+    Each counts under its own name in ``dicom_router_limits_reached_total``. "Peer" is an address, or the /64
+    of an IPv6 address, which one machine may have whole.
+    """
+
+    # who comes
+    associations: Count = 2000  # at once; where all are taken, who asks nothing makes room
+    associations_per_peer: Count = 1000
+    new_per_second: Count = 500  # over ten seconds; A-ASSOCIATE-RJ, or closed at once where they are too many
+    new_per_second_per_peer: Count = 100
+    handshakes: Count = 512  # TLS, under way at once; one more ends the oldest
+    identity_failures_per_minute: Count = 10  # wrong passcodes from one peer, until it has to wait
+    # what they ask for
+    request_bytes: Size = Field(default=512 * 1024, ge=1024)  # A-ASSOCIATE-RQ; 128 full contexts are 430 kB
+    contexts: int = Field(default=128, ge=1, le=128)  # in one request (PS3.8 §9.3.2.2: odd ids of one byte)
     window: int = Field(default=16, ge=1, le=256)  # unanswered on one association at once (PS3.7 D.3.3.3)
+    # what they send
     max_pdu_bytes: PduSize = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
     pdu_cap_bytes: Size = 4 * 1024 * 1024
     command_set_bytes: Size = 65536
+    overhead_bytes: Size = 256 * 1024  # of one message of which less than a quarter is data
+    data_set_bytes: Size = 16 * 1024**3  # more is answered with A700 (PS3.4 Table B.2-1)
+    memory_bytes: Size = 8 * 1024 * 1024  # unanswered instances of one association; one may pass it
+    memory_all_bytes: Size = 512 * 1024 * 1024  # over it instances go to disk as they come, not when whole
+    # how long they take
     request_s: Duration = 30.0  # ARTIM: connection made → A-ASSOCIATE-RQ read (PS3.8 §9.1.5)
     idle_s: Duration = 600.0  # nothing arrives on an association between messages
     message_s: Duration = 120.0  # nothing arrives in the middle of a message
+    message_bytes_per_second: Size = 1024  # of a message, over each ``message_s``; 0: no least rate
+    message_total_s: Duration = Field(default=12 * 3600.0, gt=0)  # from a message's first byte to its last
+    answer_s: Duration = Field(default=60.0, gt=0)  # the peer takes none of the answers that wait for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -70,6 +92,10 @@ class Listener:
     host: str = ""  # all addresses
     name: str = ""  # as in rules and traces; the port where not given
     tls: ListenerTls | None = None  # None: plain
+    called_ae: tuple[AeTitle, ...] = ()  # what callers may call us here; none: see ``check_called_ae``
+    addresses: tuple[Network, ...] = ()  # from where they may come; none: from anywhere
+    accept_unknown: tuple[Operation, ...] | None = None  # here, instead of the one at the top
+    identity: IdentityPolicy = IdentityPolicy.IGNORED
     limits: Limits = Field(default_factory=Limits)
 
     @property
@@ -148,6 +174,10 @@ class Modality:
     local_ae_title: AeTitle | None = None  # our calling AE title towards it, if not the gateway's own
     tls: ModalityTls | None = None  # towards it; None: plain
     check_host: bool = False  # its associations must come from ``host``
+    addresses: tuple[Network, ...] = ()  # or from here, where given
+    listeners: tuple[str, ...] = ()  # by which it may come in; none: by any
+    users: tuple[str, ...] = ()  # its associations must be of one of these, by user identity
+    identity: Identity | None = None  # as which user we come in at it
     certificate_names: tuple[str, ...] = ()  # its associations must show a certificate with one of these
     quota: Size | None = None  # bytes from it that are not delivered yet; more are answered with A700
     deliver: Deliver = Field(default_factory=Deliver)
@@ -225,6 +255,7 @@ class Settings:
     quota_unknown: Size | None = None  # ``quota`` of all callers that are no modality, together
     retention: Duration = 0.0
     accept_unknown: tuple[Operation, ...] = ()
+    users: dict[str, User] = Field(default_factory=dict)  # who may come in by user identity
     check_called_ae: bool = False  # reject associations that call another AE title than ours
     drain: Duration = 30.0  # how long SIGTERM waits for what is under way
     spool: SpoolSettings = Field(default_factory=SpoolSettings)

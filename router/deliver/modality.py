@@ -29,7 +29,7 @@ from router.logs import get_logger
 from router.model import Delivery
 from router.net.connection import Connection
 from router.net.credentials import Credentials
-from router.net.requestor import associate, release
+from router.net.requestor import associate, release, user_identity
 from router.plan import MAX_CONTEXTS, Pair
 from router.telemetry import Telemetry
 
@@ -227,4 +227,5 @@ class ModalitySender:
             contexts=propose_store((*verification, *pairs)),
             max_pdu_bytes=deliver.max_pdu_bytes,
             async_ops=(deliver.window, 1) if deliver.window > 1 else None,
+            user_identity=user_identity(self._modality.identity),
         )

@@ -16,27 +16,17 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from router.dicom.codes import (
-    APPLICATION_CONTEXT,
-    AbortReason,
-    AbortSource,
-    PduType,
-    RejectReason,
-    RejectResult,
-    RejectSource,
-    describe_rejection,
-)
+from router.dicom.codes import MAX_CONTEXTS, AbortReason, AbortSource, PduType
 from router.dicom.events import (
     Aborted,
     AssociationAccepted,
-    AssociationRejected,
     AssociationRequested,
     ConnectionClosed,
     Event,
     ReleaseCompleted,
     ReleaseRequested,
 )
-from router.dicom.inbound import Inbound
+from router.dicom.inbound import ASSOCIATE_CAP_BYTES, Inbound
 from router.dicom.negotiation import (
     Acceptance,
     AcceptedContext,
@@ -44,6 +34,7 @@ from router.dicom.negotiation import (
     agreed_window,
     conclude,
 )
+from router.dicom.patience import Patience, Wait
 from router.dicom.pdu import (
     decode_abort,
     decode_associate_ac,
@@ -57,6 +48,7 @@ from router.dicom.pdu import (
     encode_release_rq,
     pdata_command,
 )
+from router.dicom.refusal import refusal_of, rejected
 from router.dicom.state import NEXT_STATES, TRANSITIONS, Action, State, Trigger
 from router.errors import AssociationLost, LocalProtocolError, RemoteProtocolError
 from router.model import Buffer
@@ -91,24 +83,22 @@ class Association:
         is_requestor: bool,
         pdu_cap_bytes: int,
         command_cap_bytes: int,
-        reply_s: float,
-        idle_s: float,
-        message_s: float,
-        now: float,
+        request_cap_bytes: int = ASSOCIATE_CAP_BYTES,
+        patience: Patience,
     ) -> None:
         self._is_requestor = is_requestor
         self._inbound = Inbound(
             pdu_cap_bytes=pdu_cap_bytes,
             command_cap_bytes=command_cap_bytes,
+            associate_cap_bytes=request_cap_bytes,
             admit=self._admit,
             take=self._take,
         )
-        self._reply_s = reply_s  # ARTIM; for a requestor also how long the peer may take for its answers
-        self._idle_s = idle_s
-        self._message_s = message_s
-        self._last_at = now  # when something last arrived
-        self._began_at = now  # when the wait of this state began
-        self._is_stale = False  # it began later, by a call of ours that was not told the time
+        self._patience = patience
+        self._ended_seen = 0  # messages, by ``Inbound.ended``
+        self.is_mid_message = False  # a message or another PDU has begun to arrive and is not whole yet
+        self.overdue: Wait | None = None  # what the peer was late with, where that ended the association
+        self._most_contexts = MAX_CONTEXTS
         self._state = State.STA1
         self._to_send: list[Buffer] = []
         self._request: AssociateRequest | None = None
@@ -124,9 +114,13 @@ class Association:
         max_pdu_bytes: int = 131072,
         pdu_cap_bytes: int = 4 * 1024 * 1024,
         command_cap_bytes: int = 65536,
+        request_cap_bytes: int = ASSOCIATE_CAP_BYTES,
+        most_contexts: int = MAX_CONTEXTS,
         request_s: float = 30.0,
         idle_s: float = math.inf,
         message_s: float = math.inf,
+        message_bytes_per_second: float = 0.0,
+        message_total_s: float = math.inf,
         now: float,
     ) -> Association:
         """The side that was connected to, with its transport connection just made.
@@ -134,10 +128,15 @@ class Association:
         ``max_pdu_bytes`` is what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``.
         ``request_s`` is ARTIM: how long the A-ASSOCIATE-RQ, and after the end the peer's close, may take.
         """
+        patience = Patience(
+            reply_s=request_s, idle_s=idle_s, message_s=message_s,
+            bytes_per_second=message_bytes_per_second, total_s=message_total_s, now=now,
+        )  # fmt: skip
         self = cls(
             is_requestor=False, pdu_cap_bytes=pdu_cap_bytes, command_cap_bytes=command_cap_bytes,
-            reply_s=request_s, idle_s=idle_s, message_s=message_s, now=now,
+            request_cap_bytes=request_cap_bytes, patience=patience,
         )  # fmt: skip
+        self._most_contexts = most_contexts
         self._offered_max_pdu_bytes = max_pdu_bytes
         self._fire(Trigger.CONNECTION_INDICATION)
         return self
@@ -160,7 +159,7 @@ class Association:
         """
         self = cls(
             is_requestor=True, pdu_cap_bytes=pdu_cap_bytes, command_cap_bytes=command_cap_bytes,
-            reply_s=reply_s, idle_s=idle_s, message_s=message_s, now=now,
+            patience=Patience(reply_s=reply_s, idle_s=idle_s, message_s=message_s, now=now),
         )  # fmt: skip
         self._request = request
         self._fire(Trigger.ASSOCIATE_REQUEST)
@@ -184,11 +183,6 @@ class Association:
     def is_closed(self) -> bool:
         """The association is over: send what is queued, then close the connection."""
         return self._state in _CLOSED
-
-    @property
-    def is_mid_message(self) -> bool:
-        """A message or another PDU has begun to arrive and is not whole yet."""
-        return self._inbound.is_mid_message
 
     @property
     def has_data_to_send(self) -> bool:
@@ -232,21 +226,28 @@ class Association:
         """
         if self._state in _CLOSED:
             return []
-        self._last_at = now
-        if self._is_stale:
-            self._began_at = now
+        inbound, patience = self._inbound, self._patience
+        patience.last_at = now
+        patience.heard_bytes += len(data)
+        if patience.is_stale:
+            patience.began_at = now
         try:
-            return self._inbound.feed(data)
+            events = inbound.feed(data)
+            if not self.is_mid_message or inbound.ended != self._ended_seen:
+                self._ended_seen = inbound.ended
+                patience.begin_message(now)
+            self.is_mid_message = inbound.is_mid_message
+            return events
         except RemoteProtocolError as error:
             self._to_send.append(encode_abort(AbortSource.SERVICE_PROVIDER, error.abort_reason))
             self._fire(Trigger.INVALID_PDU)
             raise
         finally:
-            self._is_stale = False
+            patience.is_stale = False
 
     def receive_eof(self, now: float) -> list[Event]:
         """The transport connection is gone, or the peer will send no more: DICOM knows no half-close."""
-        self._last_at = now
+        self._patience.last_at = now
         was_closed = self._state in _CLOSED
         if self._state is not State.STA1:
             self._fire(Trigger.CONNECTION_CLOSED)
@@ -264,6 +265,8 @@ class Association:
         self._fire(Trigger.ACCEPT)
         assert self._request is not None  # noqa: S101 - Sta3 is entered with a request
         self._inbound.contexts = MappingProxyType(dict(acceptance.contexts))
+        if not acceptance.contexts:  # there is nothing to be asked on it
+            self._patience.idle_s = min(self._patience.idle_s, self._patience.reply_s)
         self._window = 1 if acceptance.async_ops is None else acceptance.async_ops[0]
         self._to_send.append(encode_associate_ac(self._request, acceptance, self._offered_max_pdu_bytes))
 
@@ -317,40 +320,53 @@ class Association:
 
         A driver that has stopped reading must not call ``handle_deadline``: it is not the peer that is late.
         """
-        state = self._state
+        state, patience = self._state, self._patience
         if state is _ESTABLISHED:
-            wait = self._message_s if self._inbound.is_mid_message else self._idle_s
-            deadline = self._last_at + wait
+            deadline = patience.message_until() if self.is_mid_message else patience.idle_until()
         elif state in _AWAITING_US:  # it is for the local user to act
             return None
         else:
-            deadline = self._began_at + self._reply_s
+            deadline = patience.began_at + patience.reply_s
         return None if deadline == math.inf else deadline
 
     def handle_deadline(self, now: float) -> list[Event]:
         """Act on a deadline that has passed, and only then.
 
         Waiting for the request (ARTIM): over, nothing is sent. Waiting for an answer, or for the rest of a
-        message, or idle for too long: the A-ABORT is queued. Each gives Aborted. After the end: no more is
-        awaited. A wait that began with a request of ours lasts its full time from the first call on.
+        message, or idle for too long: the A-ABORT is queued. Each gives Aborted, and ``overdue`` says which.
+        After the end: no more is awaited. A wait that began with a request of ours lasts its full time from
+        the first call on.
         """
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return []
-        state = self._state
-        is_our_turn = state is State.STA6 and self._inbound.owes_answer and not self._inbound.is_mid_message
-        if self._is_stale or is_our_turn:
-            self._is_stale = False
-            self._last_at = self._began_at = now
+        state, patience = self._state, self._patience
+        is_our_turn = state is State.STA6 and self._inbound.owes_answer and not self.is_mid_message
+        if patience.is_stale or is_our_turn:
+            patience.is_stale = False
+            patience.last_at = patience.began_at = now
             return []
-        if state in (State.STA2, State.STA13):
+        if state is State.STA13:
             self._fire(Trigger.ARTIM_EXPIRED)
-            source = AbortSource.SERVICE_PROVIDER
-            return [Aborted(source=source, reason=AbortReason.NOT_SPECIFIED)] if state is State.STA2 else []
-        source = AbortSource.SERVICE_PROVIDER if state is State.STA6 else AbortSource.SERVICE_USER
+            return []
+        if state is State.STA2:
+            self.overdue = Wait.REQUEST
+            self._fire(Trigger.ARTIM_EXPIRED)
+            return [Aborted(source=AbortSource.SERVICE_PROVIDER, reason=AbortReason.NOT_SPECIFIED)]
+        if state is _ESTABLISHED:
+            self.overdue = patience.late_in_message(now) if self.is_mid_message else Wait.IDLE
+            if self.overdue is None:
+                return []
+        else:
+            self.overdue = Wait.REPLY
+        source = AbortSource.SERVICE_PROVIDER if state is _ESTABLISHED else AbortSource.SERVICE_USER
         self.abort(source)
-        self._began_at, self._is_stale = now, False
+        patience.began_at, patience.is_stale = now, False
         return [Aborted(source=source, reason=AbortReason.NOT_SPECIFIED)]
+
+    def excuse(self, now: float) -> None:
+        """The driver reads again after it had stopped: the peer could not have sent more."""
+        self._patience.excuse(now)
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -362,8 +378,8 @@ class Association:
                 raise AssociationLost("the association is over")
             raise LocalProtocolError(f"{trigger.name} is not possible in {self._state.value}")
         self._state = NEXT_STATES[action][1 if other else 0]
-        self._began_at = self._last_at
-        self._is_stale = self._state in _AWAITING_PEER
+        self._patience.began_at = self._patience.last_at
+        self._patience.is_stale = self._state in _AWAITING_PEER
         if self._state in _CLOSED:
             self._inbound.is_stopped = True
         return action
@@ -394,7 +410,7 @@ class Association:
         if pdu_type == PduType.ASSOCIATE_RJ:
             rejection = decode_associate_rj(body)
             self._fire(Trigger.ASSOCIATE_RJ)
-            return _rejected(rejection.result, rejection.source, rejection.reason)
+            return rejected(rejection.result, rejection.source, rejection.reason)
         if pdu_type == PduType.ABORT:
             abort = decode_abort(body)
             self._fire(Trigger.ABORT)
@@ -411,24 +427,12 @@ class Association:
         """AE-6: the service provider itself refuses what it cannot speak (PS3.8 Tables 9-11, 9-21)."""
         self._request = request
         self._peer_max_pdu_bytes = request.max_pdu_bytes
-        refusal: tuple[int, int, int] | None = None
-        if not request.protocol_version & 1:
-            refusal = (
-                RejectResult.PERMANENT,
-                RejectSource.SERVICE_PROVIDER_ACSE,
-                RejectReason.ACSE_PROTOCOL_VERSION_NOT_SUPPORTED,
-            )
-        elif request.application_context != APPLICATION_CONTEXT:
-            refusal = (
-                RejectResult.PERMANENT,
-                RejectSource.SERVICE_USER,
-                RejectReason.USER_APPLICATION_CONTEXT_NOT_SUPPORTED,
-            )
+        refusal = refusal_of(request, most_contexts=self._most_contexts)
         self._fire(Trigger.ASSOCIATE_RQ, other=refusal is not None)
         if refusal is None:
             return AssociationRequested(request=request)
         self._to_send.append(encode_associate_rj(*refusal))
-        return _rejected(*refusal)
+        return rejected(*refusal)
 
     def _take_acceptance(self, body: bytes) -> Event:
         assert self._request is not None  # noqa: S101 - a requestor has one from the start
@@ -439,8 +443,3 @@ class Association:
         contexts = MappingProxyType(conclude(self._request, reply))
         self._inbound.contexts = contexts
         return AssociationAccepted(contexts=contexts)
-
-
-def _rejected(result: int, source: int, reason: int) -> AssociationRejected:
-    text = describe_rejection(result, source, reason)
-    return AssociationRejected(result=result, source=source, reason=reason, text=text)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from struct import Struct
 
-from router.dicom.codes import RESPONSE_BIT, AbortReason, PduType
+from router.dicom.codes import RESPONSE_BIT, AbortReason, CommandField, PduType
 from router.dicom.dimse import decode_command
 from router.dicom.events import CommandReceived, DataReceived, Event
 from router.dicom.items import malformed
@@ -28,6 +28,7 @@ ASSOCIATE_CAP_BYTES = 512 * 1024
 
 _P_DATA_TF = int(PduType.P_DATA_TF)
 _ASSOCIATE = (PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC)
+_CANCEL = int(CommandField.C_CANCEL_RQ)
 _BOTH = COMMAND_BIT | LAST_BIT
 _PDU_HEADER = Struct(">BxI")
 _PDV_HEADER = Struct(">IBB")
@@ -44,9 +45,9 @@ class Inbound:
     """
 
     __slots__ = (
-        "_admit", "_body", "_body_left", "_body_type", "_command", "_command_cap", "_context", "_context_id",
-        "_control", "_head", "_in_data_set", "_pdu_cap", "_pdu_left", "_pdv_left", "_take", "contexts",
-        "is_stopped", "owes_answer",
+        "_admit", "_associate_cap", "_body", "_body_left", "_body_type", "_command", "_command_cap",
+        "_context", "_context_id", "_control", "_head", "_in_data_set", "_pdu_cap", "_pdu_left",
+        "_pdv_left", "_take", "contexts", "ended", "is_stopped", "owes_answer",
     )  # fmt: skip
 
     def __init__(
@@ -54,14 +55,17 @@ class Inbound:
         *,
         pdu_cap_bytes: int,
         command_cap_bytes: int,
+        associate_cap_bytes: int = ASSOCIATE_CAP_BYTES,
         admit: Callable[[int], None],
         take: Callable[[int, bytes], Event | None],
     ) -> None:
         self.contexts: Mapping[int, AcceptedContext] = {}
         self.is_stopped = False  # set by the owner: nothing after this PDU is of interest
-        self.owes_answer = False  # a request came; the owner clears it when it answers
+        self.ended = 0  # messages and other PDUs that have come whole
+        self.owes_answer = False  # a request came that has an answer; the owner clears it when it answers
         self._pdu_cap = pdu_cap_bytes
         self._command_cap = command_cap_bytes
+        self._associate_cap = associate_cap_bytes
         self._admit = admit
         self._take = take
         self._head = b""  # the first bytes of a PDU or PDV header
@@ -166,15 +170,18 @@ class Inbound:
         self._admit(pdu_type)
         if pdu_type == _P_DATA_TF:
             if length > self._pdu_cap:
-                raise malformed(f"P-DATA-TF of {length} bytes is over the limit of {self._pdu_cap}")
+                raise malformed(
+                    f"P-DATA-TF of {length} bytes is over the limit of {self._pdu_cap}", limit="pdu_cap_bytes"
+                )
             if length < PDV_HEADER_BYTES:
                 raise malformed("P-DATA-TF without a presentation data value")
             self._pdu_left = length
             return
         if pdu_type in _ASSOCIATE:
-            if length > ASSOCIATE_CAP_BYTES:
+            if length > self._associate_cap:
                 raise malformed(
-                    f"A-ASSOCIATE PDU of {length} bytes is over the limit of {ASSOCIATE_CAP_BYTES}"
+                    f"A-ASSOCIATE PDU of {length} bytes is over the limit of {self._associate_cap}",
+                    limit="request_bytes",
                 )
         elif length != 4:
             raise malformed(f"PDU of type {pdu_type:02X} is not 4 bytes long")
@@ -186,6 +193,7 @@ class Inbound:
         if fragments:  # of a data set that this PDU cuts short: they came first
             events.append(DataReceived(fragments=fragments[:], last=False))
             fragments.clear()
+        self.ended += 1
         body, self._body = bytes(self._body), bytearray()
         event = self._take(self._body_type, body)
         if event is not None:
@@ -212,7 +220,9 @@ class Inbound:
             inner, outer = ("command", "data") if is_command else ("data", "command")
             raise _unexpected(f"a {inner} set inside a {outer} set")
         if is_command and len(self._command) + size - 2 > self._command_cap:
-            raise malformed(f"command set is over the limit of {self._command_cap} bytes")
+            raise malformed(
+                f"command set is over the limit of {self._command_cap} bytes", limit="command_set_bytes"
+            )
         self._control = control
         self._pdv_left = size - 2
         self._pdu_left -= PDV_HEADER_BYTES
@@ -233,16 +243,18 @@ class Inbound:
         self, events: list[Event], context: AcceptedContext, encoded: bytes | memoryview
     ) -> None:
         command = decode_command(encoded)
-        if not command.field & RESPONSE_BIT:
+        if command.status is None and not command.field & RESPONSE_BIT and command.field != _CANCEL:
             self.owes_answer = True
         if command.has_data_set:
             self._context, self._context_id, self._in_data_set = context, context.id, True
         else:
             self._context, self._context_id = None, -1
+            self.ended += 1
         events.append(CommandReceived(context=context, command=command))
 
     def _end_data_set(self, events: list[Event], fragments: list[memoryview]) -> None:
         self._context, self._context_id, self._in_data_set = None, -1, False
+        self.ended += 1
         events.append(DataReceived(fragments=fragments, last=True))
 
 

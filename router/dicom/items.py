@@ -24,6 +24,11 @@ from router.dicom.negotiation import (
 )
 from router.errors import RemoteProtocolError
 
+# Items in one PDU, with those inside others: 128 contexts of 64 transfer syntaxes each, and as much again of
+# everything else as anybody has sent. To read an item takes 3 µs, so that a PDU full of empty ones, of which
+# half a megabyte has room for 130,000, would stop the loop for half a second.
+MOST_ITEMS = 10_000
+
 # What we take a peer's maximum to be that states none, although PS3.7 D.3.3.1 demands it.
 ASSUMED_MAX_PDU_BYTES = 16384
 
@@ -33,15 +38,35 @@ _U32 = Struct(">I")
 _WINDOW = Struct(">HH")
 
 
-def malformed(what: str) -> RemoteProtocolError:
-    """The error for a PDU whose fields contradict each other or its length."""
-    return RemoteProtocolError(what, abort_reason=AbortReason.INVALID_PDU_PARAMETER_VALUE)
+def malformed(what: str, *, limit: str = "") -> RemoteProtocolError:
+    """The error for a PDU whose fields contradict each other or its length, or are over a limit."""
+    return RemoteProtocolError(what, abort_reason=AbortReason.INVALID_PDU_PARAMETER_VALUE, limit=limit)
 
 
-def walk(items: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (item type, contents) of each item. Raises RemoteProtocolError where one is cut short."""
+class Budget:
+    """How many more items are read of one PDU."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MOST_ITEMS
+
+    def spend(self) -> None:
+        """One more. Raises RemoteProtocolError where none was left."""
+        self.left -= 1
+        if self.left < 0:
+            raise malformed(f"more than {MOST_ITEMS} items in one PDU", limit="contexts")
+
+
+def walk(items: bytes, budget: Budget | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield (item type, contents) of each item.
+
+    Raises RemoteProtocolError where one is cut short, or where there are more than the budget has left.
+    """
     position, end = 0, len(items)
+    budget = budget if budget is not None else Budget()
     while position < end:
+        budget.spend()
         if end - position < 4:
             raise malformed("item cut short")
         item_type, length = _ITEM.unpack_from(items, position)
@@ -85,13 +110,13 @@ def _count(value: bytes) -> bytes:
 # -- presentation contexts --------------------------------------------------------------------------------
 
 
-def read_proposed_context(contents: bytes) -> ProposedContext:
+def read_proposed_context(contents: bytes, budget: Budget | None = None) -> ProposedContext:
     """Presentation context item of an A-ASSOCIATE-RQ (PS3.8 §9.3.2.2)."""
     if len(contents) < 4:
         raise malformed("presentation context item cut short")
     abstract_syntax = ""
     transfer_syntaxes: list[str] = []
-    for item_type, value in walk(contents[4:]):
+    for item_type, value in walk(contents[4:], budget):
         if item_type == ItemType.ABSTRACT_SYNTAX:
             abstract_syntax = abstract_syntax or text(value)
         elif item_type == ItemType.TRANSFER_SYNTAX:
@@ -101,7 +126,7 @@ def read_proposed_context(contents: bytes) -> ProposedContext:
     )
 
 
-def read_context_answer(contents: bytes) -> ContextAnswer:
+def read_context_answer(contents: bytes, budget: Budget | None = None) -> ContextAnswer:
     """Presentation context item of an A-ASSOCIATE-AC (PS3.8 §9.3.3.2).
 
     The transfer syntax of a context that was not accepted means nothing and is not read.
@@ -110,7 +135,7 @@ def read_context_answer(contents: bytes) -> ContextAnswer:
         raise malformed("presentation context item cut short")
     transfer_syntax = ""
     if contents[2] == 0:
-        for item_type, value in walk(contents[4:]):
+        for item_type, value in walk(contents[4:], budget):
             if item_type == ItemType.TRANSFER_SYNTAX:
                 transfer_syntax = transfer_syntax or text(value)
     return ContextAnswer(id=contents[0], result=contents[2], transfer_syntax=transfer_syntax)
@@ -151,10 +176,11 @@ class UserInformation:
     common_extended: list[CommonExtendedNegotiation] = field(default_factory=list)
 
 
-def read_user_information(contents: bytes) -> UserInformation:
+def read_user_information(contents: bytes, budget: Budget | None = None) -> UserInformation:
     """Read the sub-items that we know, and drop the others."""
     found = UserInformation()
-    for item_type, value in walk(contents):
+    budget = budget if budget is not None else Budget()
+    for item_type, value in walk(contents, budget):
         if item_type == ItemType.MAXIMUM_LENGTH:
             if len(value) != 4:
                 raise malformed("maximum length sub-item is not 4 bytes long")
@@ -173,7 +199,7 @@ def read_user_information(contents: bytes) -> UserInformation:
             uid, end = _counted(value, 0)
             found.extended.append(ExtendedNegotiation(sop_class_uid=text(uid), information=value[end:]))
         elif item_type == ItemType.COMMON_EXTENDED_NEGOTIATION:
-            found.common_extended.append(_read_common_extended(value))
+            found.common_extended.append(_read_common_extended(value, budget))
         elif item_type == ItemType.USER_IDENTITY_RQ:
             found.user_identity = _read_user_identity(value)
         elif item_type == ItemType.USER_IDENTITY_AC:
@@ -188,13 +214,14 @@ def _read_role(value: bytes) -> RoleSelection:
     return RoleSelection(sop_class_uid=text(uid), scu=value[end] == 1, scp=value[end + 1] == 1)
 
 
-def _read_common_extended(value: bytes) -> CommonExtendedNegotiation:
+def _read_common_extended(value: bytes, budget: Budget) -> CommonExtendedNegotiation:
     uid, end = _counted(value, 0)
     service, end = _counted(value, end)
     rest, _ = _counted(value, end)
     related: list[str] = []
     position = 0
     while position < len(rest):
+        budget.spend()
         one, position = _counted(rest, position)
         related.append(text(one))
     return CommonExtendedNegotiation(

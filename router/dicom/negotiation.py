@@ -179,20 +179,22 @@ def negotiate(
     request: AssociateRequest,
     *,
     allowed: Callable[[str], bool] | None = None,
+    supported: Callable[[str], bool] = is_storage_or_verification,
     transfer_syntaxes: Sequence[str] | None = None,
     async_ops: tuple[int, int] = (1, 1),
     user_identity_response: bytes | None = None,
 ) -> Acceptance:
     """Answer a request as acceptor, context by context (PS3.8 §7.1.1.14).
 
-    ``allowed`` says which abstract syntaxes to accept (None: storage and Verification); the others get result
-    3. The sender's first transfer syntax wins, so that what it prefers to send passes on unchanged; where
-    ``transfer_syntaxes`` is given, the sender's first one in it, and result 4 if there is none. Contexts that
-    PS3.8 does not allow (even id, one id twice) get result 2. ``async_ops`` answers a proposed asynchronous
-    operations window; each part is never more than was proposed. A user identity is answered only where
+    ``allowed`` says which abstract syntaxes to accept (None: all that are ``supported``); the others get
+    result 1 where some callers may ask for them (``supported``), and 3 where nobody may. The sender's first
+    transfer syntax wins, so that what it prefers to send passes on unchanged; where ``transfer_syntaxes`` is
+    given, the sender's first one in it, and result 4 if there is none. Contexts that PS3.8 does not allow
+    (even id, one id twice) get result 2. ``async_ops`` answers a proposed asynchronous operations window;
+    each part is never more than was proposed. A user identity is answered only where
     ``user_identity_response`` is given: a positive answer is a promise that somebody checked it.
     """
-    is_allowed = allowed or is_storage_or_verification
+    is_allowed = allowed or supported
     acceptable = None if transfer_syntaxes is None else frozenset(transfer_syntaxes)
     roles = {role.sop_class_uid: role for role in request.roles}
     seen: dict[int, int] = {}
@@ -204,7 +206,7 @@ def negotiate(
         if seen[proposed.id] > 1 or proposed.id % 2 == 0:
             result, chosen = ContextResult.NO_REASON, ""
         else:
-            result, chosen = _answer(proposed, is_allowed, acceptable)
+            result, chosen = _answer(proposed, is_allowed, supported, acceptable)
         answers[proposed.id] = ContextAnswer(id=proposed.id, result=result, transfer_syntax=chosen)
         if result is ContextResult.ACCEPTANCE:
             role = roles.get(proposed.abstract_syntax)
@@ -234,9 +236,14 @@ def negotiate(
 
 
 def _answer(
-    proposed: ProposedContext, is_allowed: Callable[[str], bool], acceptable: frozenset[str] | None
+    proposed: ProposedContext,
+    is_allowed: Callable[[str], bool],
+    is_supported: Callable[[str], bool],
+    acceptable: frozenset[str] | None,
 ) -> tuple[ContextResult, str]:
     if not proposed.abstract_syntax or not is_allowed(proposed.abstract_syntax):
+        if proposed.abstract_syntax and is_supported(proposed.abstract_syntax):
+            return ContextResult.USER_REJECTION, ""
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, ""
     for transfer_syntax in proposed.transfer_syntaxes:
         if transfer_syntax and (acceptable is None or transfer_syntax in acceptable):

@@ -18,6 +18,7 @@ from router.dicom.codes import (
     PduType,
 )
 from router.dicom.items import (
+    Budget,
     UserInformation,
     malformed,
     read_context_answer,
@@ -149,15 +150,16 @@ def _decode_associate(body: bytes) -> _Associate:
         raise malformed("A-ASSOCIATE PDU is shorter than its fixed fields")
     version, _, called, calling = _ASSOCIATE.unpack_from(body)
     found = _Associate(version, text(called), text(calling), "", [], [], UserInformation())
-    for item_type, contents in walk(body[_ASSOCIATE.size :]):
+    budget = Budget()
+    for item_type, contents in walk(body[_ASSOCIATE.size :], budget):
         if item_type == ItemType.PRESENTATION_CONTEXT_RQ:
-            found.proposed.append(read_proposed_context(contents))
+            found.proposed.append(read_proposed_context(contents, budget))
         elif item_type == ItemType.PRESENTATION_CONTEXT_AC:
-            found.answers.append(read_context_answer(contents))
+            found.answers.append(read_context_answer(contents, budget))
         elif item_type == ItemType.APPLICATION_CONTEXT:
             found.application_context = text(contents)
         elif item_type == ItemType.USER_INFORMATION:
-            found.user = read_user_information(contents)
+            found.user = read_user_information(contents, budget)
     return found
 
 

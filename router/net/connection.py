@@ -7,6 +7,11 @@ and drives it through ``next_event``, ``flush`` and ``close``.
   as any of them does. An association that has nothing to read holds no large chunk.
 - Reading pauses while more than ``READ_AHEAD_BYTES`` of events wait for the owner; that is the whole
   backpressure, and the peer's TCP window does the rest.
+- What waits for the owner is counted with what it costs in memory: a peer that sends data sets in fragments
+  of two bytes, or requests without end, is not read any further than one that sends megabytes.
+- A peer that sends commands and headers around little or no data is read in small chunks with rests between:
+  they take long to take apart, and a few such peers would leave the loop no time for others.
+- A peer that does not take what it is answered is cut off (``answer_s``).
 - The owner is woken once for each message or ``WAKE_BYTES``, not once for each PDU.
 - A failure (abort, loss, timeout, a broken protocol) is raised by ``next_event`` after the events before it.
 """
@@ -18,8 +23,11 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from router.config.settings import Limits
 from router.dicom.association import Association
+from router.dicom.codes import AbortReason, AbortSource
 from router.dicom.events import Aborted, CommandReceived, ConnectionClosed, DataReceived, Event
+from router.dicom.patience import Wait
 from router.errors import (
     AssociationAborted,
     AssociationLost,
@@ -30,11 +38,15 @@ from router.errors import (
 )
 from router.model import Buffer
 from router.net.tls_words import FIRST_BYTES, TlsReason, is_tls
+from router.net.weight import FRAGMENT_COST_BYTES, LEAN, copied, weigh
 
 CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
 FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
 MIN_SPACE_BYTES = 8 * 1024  # a chunk with less left is not worth another recv
 READ_AHEAD_BYTES = 2 * 1024 * 1024
+REST_S = 0.05  # after a chunk of next to no data: still some thousand C-ECHO a second
+REST_BYTES = 8 * 1024  # less was no flood
+IN_A_ROW = 32  # events that one association may read in one turn of the loop, where as many are there
 WAKE_BYTES = 1024 * 1024
 JOIN_BYTES = 128 * 1024  # pieces that together stay below this leave in one write
 WRITE_SLICE_BYTES = (
@@ -50,33 +62,38 @@ class Connection(asyncio.BufferedProtocol):
         association: Association,
         *,
         listener: str = "",
-        window: int = 1,
+        limits: Limits | None = None,
         on_made: Callable[[Connection], None] | None = None,
     ) -> None:
         self.association = association
         self._on_made = on_made
         self.listener = listener
-        self.window = window
+        self.limits = limits if limits is not None else Limits()  # of the listener
+        self._answer_s = limits.answer_s if limits is not None else None
         self.owed = 0  # answers that its owner has still to give
         self.peer = ""
         self.certificate_names: frozenset[str] = frozenset()  # of the peer's certificate, where it showed one
         self.is_tls_on_plain = False  # the peer began a TLS handshake, and this is no TLS port
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, int]] = deque()  # with what each costs
         self._unread_bytes = 0
-        self._failure: RouterError | None = None
+        self._in_a_row = 0  # events read without a wait
+        self._lean_bytes = 0  # received of one message that was mostly headers
+        self.failure: RouterError | None = None  # what ended it, where it did not end in good order
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._is_write_paused = False
+        self._untaken: asyncio.TimerHandle | None = None  # runs while answers wait for the peer to read
         self._is_read_paused = False
+        self._rest: asyncio.TimerHandle | None = None  # runs while nothing is read for the sake of others
         self._is_lost = False
         self._lost: asyncio.Future[None] | None = None
         self._chunk = memoryview(b"")
         self._filled = 0
         self._chunk_bytes = FIRST_CHUNK_BYTES
         self._timer: asyncio.TimerHandle | None = None
-        self._active_at = self._loop.time()
+        self._made_at = self._active_at = self._loop.time()
 
     # ---- what the owner calls
 
@@ -87,24 +104,28 @@ class Connection(asyncio.BufferedProtocol):
         ``RemoteProtocolError``) once every event before it has been read.
         """
         while not self._events:
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
+            self._in_a_row = 0
             self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
-        event = self._events.popleft()
-        if type(event) is DataReceived:
-            self._unread_bytes -= sum(map(len, event.fragments))
-            if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
-                self._resume_reading()
+        self._in_a_row += 1
+        if self._in_a_row >= IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        event, cost = self._events.popleft()
+        self._unread_bytes -= cost
+        if self._is_read_paused and self._unread_bytes < READ_AHEAD_BYTES:
+            self._resume_reading()
         return event
 
     @property
     def has_event(self) -> bool:
         """``next_event`` would return at once, or raise."""
-        return bool(self._events) or self._failure is not None
+        return bool(self._events) or self.failure is not None
 
     async def flush(self) -> None:
         """Write what the association has to send; wait while the transport's buffer is over its mark."""
@@ -124,13 +145,27 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def is_closed(self) -> bool:
         """Nothing more can be read or written."""
-        return self._is_lost or self.association.is_closed or self._failure is not None
+        return self._is_lost or self.association.is_closed or self.failure is not None
 
     def idle_s(self) -> float:
         """For how long nothing has been under way: no message half here, none unanswered. 0 while one is."""
         if self._reader is None or self._events or self.owed or self.association.is_mid_message:
             return 0.0
         return self._loop.time() - self._active_at
+
+    @property
+    def has_asked(self) -> bool:
+        """Its A-ASSOCIATE-RQ has come."""
+        return self.association.request is not None
+
+    def spare_s(self) -> float:
+        """For how long it could have been spared: it has asked for no association yet, or nothing of it."""
+        return self.idle_s() if self.has_asked else self._loop.time() - self._made_at
+
+    def give_way(self, failure: RouterError) -> None:
+        """End it for the sake of others; ``failure`` says why."""
+        self._fail(failure)
+        self.abort()
 
     def abort(self) -> None:
         """Abort the association (A-ABORT where it can still be said) and drop the connection."""
@@ -189,10 +224,19 @@ class Connection(asyncio.BufferedProtocol):
             self._write_now(association.data_to_send())
             self._close_transport()
             return
-        if end == len(self._chunk):
+        data_bytes, fragments, costs = weigh(events)
+        if LEAN * data_bytes < nbytes:
+            if association.contexts and self._answer_s is not None:  # as requestor it is answers that come
+                self._bear(events, nbytes)
+            events = copied(events)
+        else:
+            self._lean_bytes = 0
+            if data_bytes < FRAGMENT_COST_BYTES * fragments:
+                events = copied(events)
+        if end == len(self._chunk) and self._rest is None:
             self._chunk_bytes = CHUNK_BYTES
         if events:
-            self._take(events)
+            self._take(events, costs)
         if events or association.is_mid_message:
             self._filled = end
         if association.has_data_to_send:
@@ -202,15 +246,16 @@ class Connection(asyncio.BufferedProtocol):
         self._rearm()
 
     def eof_received(self) -> bool:
-        self._take(self.association.receive_eof(self._loop.time()))
+        self._take(events := self.association.receive_eof(self._loop.time()), weigh(events)[2])
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._take(self.association.receive_eof(self._loop.time()))
+        for timer in (self._timer, self._untaken, self._rest):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._untaken = self._rest = None
+        self._take(events := self.association.receive_eof(self._loop.time()), weigh(events)[2])
         said = "the connection was lost" if exc is not None else "the peer closed the connection"
         self._fail(exc if isinstance(exc, RouterError) else AssociationLost(said))
         self._chunk = memoryview(b"")
@@ -219,19 +264,23 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
+        if self._answer_s is not None and self._untaken is None and not self._is_lost:
+            self._untaken = self._loop.call_later(self._answer_s, self._on_untaken)
 
     def resume_writing(self) -> None:
         self._is_write_paused = False
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
         _wake(self._writer)
 
     # ---- inside
 
-    def _take(self, events: list[Event]) -> None:
+    def _take(self, events: list[Event], costs: list[int]) -> None:
         """Queue events for the owner, and wake it if there is something worth waking for."""
         is_worth_waking = False
-        for event in events:
+        for event, cost in zip(events, costs, strict=True):
             if isinstance(event, DataReceived):
-                self._unread_bytes += sum(map(len, event.fragments))
                 is_worth_waking |= event.last
             elif isinstance(event, CommandReceived):
                 is_worth_waking |= not event.command.has_data_set
@@ -244,7 +293,8 @@ class Connection(asyncio.BufferedProtocol):
                 continue  # connection_lost says so, with the cause
             else:
                 is_worth_waking = True
-            self._events.append(event)
+            self._unread_bytes += cost
+            self._events.append((event, cost))
         if is_worth_waking or self._unread_bytes >= WAKE_BYTES:
             _wake(self._reader)
         if (
@@ -255,9 +305,22 @@ class Connection(asyncio.BufferedProtocol):
             self._is_read_paused = True
             self._transport.pause_reading()
 
+    def _bear(self, events: list[Event], nbytes: int) -> None:
+        """What was received holds next to no data: its sender waits for his next turn, or goes too far."""
+        self._lean_bytes = 0 if any(map(_ends_message, events)) else self._lean_bytes + nbytes
+        if self._lean_bytes > self.limits.overhead_bytes:
+            self._fail(
+                RemoteProtocolError("a message of next to nothing but headers", limit="overhead_bytes")
+            )
+            self.association.abort(AbortSource.SERVICE_PROVIDER, AbortReason.INVALID_PDU_PARAMETER_VALUE)
+        elif nbytes >= REST_BYTES and self._transport is not None:
+            self._chunk_bytes = FIRST_CHUNK_BYTES
+            self._transport.pause_reading()
+            self._rest = self._loop.call_later(REST_S, self._end_rest)
+
     def _fail(self, failure: RouterError) -> None:
-        if self._failure is None:
-            self._failure = failure
+        if self.failure is None:
+            self.failure = failure
         _wake(self._reader)
 
     def _told(self, error: RemoteProtocolError, first: bytes) -> RouterError:
@@ -273,8 +336,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume_reading(self) -> None:
         self._is_read_paused = False
-        if self._transport is not None and not self._is_lost:
-            self._transport.resume_reading()
+        self._read_on()
+
+    def _end_rest(self) -> None:
+        self._rest = None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, where nothing is left that speaks against it."""
+        if self._transport is None or self._is_lost or self._is_read_paused or self._rest is not None:
+            return
+        self.association.excuse(self._loop.time())
+        self._transport.resume_reading()
 
     async def _write(self, pieces: list[Buffer]) -> None:
         """Hand pieces to the transport, small ones together, large ones in slices with drains between."""
@@ -300,8 +373,8 @@ class Connection(asyncio.BufferedProtocol):
                 await self._writer
             finally:
                 self._writer = None
-        if self._is_lost and self._failure is not None and not self.association.is_closed:
-            raise self._failure
+        if self._is_lost and self.failure is not None and not self.association.is_closed:
+            raise self.failure
 
     def _close_transport(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -323,15 +396,41 @@ class Connection(asyncio.BufferedProtocol):
         now = self._loop.time()
         deadline = self.association.next_deadline()
         if deadline is not None and deadline <= now:
-            if self._is_read_paused:  # it is we who do not read: the peer is not late
+            if (
+                self._is_read_paused or self._rest is not None
+            ):  # it is we who do not read: the peer is not late
                 self._timer = self._loop.call_at(now + 1.0, self._on_timer)
                 return
-            self._fail(AssociationTimeout("nothing arrived in time"))
-            self._take(self.association.handle_deadline(now))
+            events = self.association.handle_deadline(now)
+            if events:
+                overdue = self.association.overdue
+                self._fail(
+                    AssociationTimeout(_LATE.get(overdue, "nothing arrived in time"), limit=overdue or "")
+                )
+                self._take(events, weigh(events)[2])
             self._write_now(self.association.data_to_send())
             if self.association.is_closed:
                 self._close_transport()
         self._rearm()
+
+    def _on_untaken(self) -> None:
+        self._untaken = None
+        self._fail(AssociationTimeout("the peer does not read what it is answered", limit="answer_s"))
+        if self._transport is not None:
+            self._transport.abort()  # an A-ABORT would only wait behind the rest
+
+
+_LATE: dict[Wait | None, str] = {
+    Wait.REQUEST: "no whole A-ASSOCIATE-RQ came in time",
+    Wait.IDLE: "nothing was asked on it for too long",
+    Wait.PAUSE: "nothing came in the middle of a message for too long",
+    Wait.RATE: "a message came too slowly",
+    Wait.TOTAL: "a message took too long in all",
+}
+
+
+def _ends_message(event: Event) -> bool:
+    return type(event) is CommandReceived or (type(event) is DataReceived and event.last)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

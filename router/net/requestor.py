@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from router.config.access import Identity
 from router.dicom.association import Association
+from router.dicom.codes import UserIdentityKind
 from router.dicom.dimse import Command, echo_rq
 from router.dicom.events import (
     AssociationAccepted,
@@ -19,7 +21,7 @@ from router.dicom.events import (
     ReleaseCompleted,
     ReleaseRequested,
 )
-from router.dicom.negotiation import AcceptedContext, AssociateRequest
+from router.dicom.negotiation import AcceptedContext, AssociateRequest, UserIdentity
 from router.errors import (
     AssociationAborted,
     AssociationLost,
@@ -37,6 +39,23 @@ from router.net.tls_client import remember, secure
 PDU_CAP_BYTES = 4 * 1024 * 1024  # an answer larger than this is no DICOM
 COMMAND_CAP_BYTES = 65536
 RELEASE_S = 5.0  # how long a polite end may take
+
+
+def user_identity(identity: Identity | None) -> UserIdentity | None:
+    """As whom we come in (PS3.7 D.3.3.7), for an ``AssociateRequest``.
+
+    A positive answer is not asked for: a peer that does not know the user rejects the association, and one
+    that does not look at users would have to be given up though it takes what we send.
+    """
+    if identity is None:
+        return None
+    if identity.passcode is None:
+        return UserIdentity(kind=UserIdentityKind.USERNAME, primary=identity.username.encode())
+    return UserIdentity(
+        kind=UserIdentityKind.USERNAME_AND_PASSCODE,
+        primary=identity.username.encode(),
+        secondary=identity.passcode.encode(),
+    )
 
 
 async def associate(

@@ -8,8 +8,6 @@ the instance is left behind.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Callable
 from functools import partial
 
@@ -18,20 +16,18 @@ from router.clock import Clock
 from router.config.settings import Settings
 from router.dicom.codes import CommandField, Status
 from router.dicom.dimse import Command, echo_rsp, failure_rsp, store_rsp
-from router.dicom.events import AssociationRequested, CommandReceived, DataReceived, ReleaseRequested
-from router.dicom.negotiation import Acceptance, AcceptedContext, AssociateRequest, negotiate
+from router.dicom.events import CommandReceived, DataReceived, ReleaseRequested
+from router.dicom.negotiation import AcceptedContext, AssociateRequest
 from router.errors import AssociationLost, AssociationTimeout, RemoteProtocolError, StorageError
 from router.logs import get_logger
 from router.model import Origin
 from router.net.connection import Connection
-from router.receive.admission import Admission, Refusal, admit, candidates
 from router.receive.answers import Answers
-from router.receive.intake import Intake, problem_with
+from router.receive.gate import Gate
+from router.receive.intake import Held, Intake, TooLong, problem_with
 from router.receive.quota import Quotas
 from router.spool import Spool
 from router.telemetry import Telemetry
-
-WINDOW_BYTES = 8 * 1024 * 1024  # unanswered and in memory for one association; one instance may pass it
 
 log = get_logger("receive")
 
@@ -52,52 +48,21 @@ class Receiver:
         self._settings = settings
         self._clock = clock
         self._telemetry = telemetry
-        self._on_refused = on_refused
+        self._gate = Gate(settings, clock, telemetry, on_refused=on_refused)
+        self._held: dict[str, Held] = {}  # by listener
         self.quotas = Quotas(spool, settings(), clock, telemetry)
 
     async def serve(self, connection: Connection) -> None:
         """Serve one association until it ends, in whatever way."""
         self._telemetry.association_opened("acceptor")
         try:
-            event = await connection.next_event()
-            if isinstance(event, AssociationRequested) and await self._establish(connection, event.request):
-                await self._converse(connection, event.request)
-        except AssociationTimeout as error:
-            log.info("association timed out", peer=connection.peer, detail=str(error))
-        except AssociationLost as error:
-            log.info("association lost", peer=connection.peer, detail=str(error))
-        except RemoteProtocolError as error:
-            log.warning("protocol error", peer=connection.peer, detail=str(error))
+            request = await self._gate.establish(connection)
+            if request is not None:
+                await self._converse(connection, request)
+        except (AssociationTimeout, AssociationLost, RemoteProtocolError) as error:
+            self._gate.ended(connection, connection.failure or error)
         finally:
             self._telemetry.association_closed("acceptor")
-
-    async def _establish(self, connection: Connection, request: AssociateRequest) -> bool:
-        settings = self._settings()
-        addresses = await _resolve(settings, request.calling_ae)
-        verdict = admit(
-            settings,
-            request,
-            peer=connection.peer,
-            addresses_of=lambda host: addresses[host],
-            certificate_names=connection.certificate_names,
-        )
-        if isinstance(verdict, Refusal):
-            self._telemetry.association_rejected(verdict.label)
-            log.warning(
-                "association rejected",
-                reason=verdict.label,
-                calling_ae=request.calling_ae,
-                called_ae=request.called_ae,
-                peer=connection.peer,
-            )
-            self._on_refused(_told(connection, request, verdict.label))
-            connection.association.reject(verdict.result, verdict.source, verdict.reason)
-            await connection.flush()
-            return False
-        connection.association.accept(_accept(request, verdict, connection.window))
-        await connection.flush()
-        log.debug("association accepted", calling_ae=request.calling_ae, peer=connection.peer)
-        return True
 
     async def _converse(self, connection: Connection, request: AssociateRequest) -> None:
         origin = Origin(
@@ -108,8 +73,8 @@ class Receiver:
         )
         window = connection.association.window
         if window != 1:
-            limit = window or connection.window
-            answers = Answers(connection, limit=limit, cap_bytes=WINDOW_BYTES)
+            limit = window or connection.limits.window
+            answers = Answers(connection, limit=limit, cap_bytes=connection.limits.memory_bytes)
             await answers.run(partial(self._converse_ahead, connection, origin, answers))
             return
         while True:
@@ -170,8 +135,15 @@ class Receiver:
         if status != Status.SUCCESS:
             await _discard(connection, command)
             return store_rsp(command, status, comment)
-        large = self._settings().spool.large_object_bytes
-        intake = Intake(self._spool, origin, context, command, large_object_bytes=large)
+        intake = Intake(
+            self._spool,
+            origin,
+            context,
+            command,
+            large_object_bytes=self._settings().spool.large_object_bytes,
+            data_set_bytes=connection.limits.data_set_bytes,
+            held=self._held_of(connection),
+        )
         is_complete = False
         try:
             while not is_complete:
@@ -184,9 +156,24 @@ class Receiver:
             if not is_complete:
                 await _discard(connection, command)
             return _not_stored(command, origin, error)
+        except TooLong:
+            await intake.abandon()
+            self._telemetry.limit_reached("data_set_bytes")
+            if not is_complete:
+                await _discard(connection, command)
+            return store_rsp(command, Status.OUT_OF_RESOURCES, "the data set is longer than is taken here")
         except BaseException:
             await intake.abandon()
             raise
+
+    def _held_of(self, connection: Connection) -> Held:
+        held = self._held.get(connection.listener)
+        if held is None:
+            held = self._held[connection.listener] = Held(
+                limit_bytes=connection.limits.memory_all_bytes,
+                on_pressed=partial(self._telemetry.limit_reached, "memory_all_bytes"),
+            )
+        return held
 
     async def _keep(self, intake: Intake) -> bytes:
         """Make an instance durable; the response says what has become of it."""
@@ -202,21 +189,6 @@ class Receiver:
         self._telemetry.received(intake.size_bytes)
         self._telemetry.store_answered(self._clock.monotonic() - complete_at)
         return store_rsp(command, status, comment)
-
-
-def _accept(request: AssociateRequest, admission: Admission, window: int) -> Acceptance:
-    return negotiate(request, allowed=admission.allows, async_ops=(window, 1))
-
-
-def _told(connection: Connection, request: AssociateRequest, label: str) -> refusals.Refusal:
-    """A rejected association, for the audit."""
-    return refusals.Refusal(
-        what=refusals.Refused.CALLER,
-        where=connection.listener,
-        because=f"association rejected: {label}",
-        who=request.calling_ae,
-        address=connection.peer.removeprefix("::ffff:"),
-    )
 
 
 def _is_store(command: Command) -> bool:
@@ -258,18 +230,3 @@ async def _next_data(connection: Connection) -> DataReceived:
     event = await connection.next_event()
     assert isinstance(event, DataReceived)  # noqa: S101 - the association lets nothing else follow
     return event
-
-
-async def _resolve(settings: Settings, calling_ae: str) -> dict[str, set[str]]:
-    """The addresses of the hosts against which this caller is checked."""
-    loop = asyncio.get_running_loop()
-    found: dict[str, set[str]] = {}
-    for modality in candidates(settings, calling_ae):
-        if modality.check_host and modality.host not in found:
-            try:
-                infos = await loop.getaddrinfo(modality.host, None, type=socket.SOCK_STREAM)
-            except OSError as error:
-                log.warning("host cannot be resolved", host=modality.host, detail=str(error))
-                infos = []
-            found[modality.host] = {str(info[4][0]) for info in infos}
-    return found

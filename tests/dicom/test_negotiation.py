@@ -84,10 +84,10 @@ def test_context_id_that_is_there_twice_is_result_2_once() -> None:
     assert answers(request) == [(1, 2, ""), (3, 0, IMPLICIT)]
 
 
-def test_other_services_are_result_3_unless_the_policy_allows_them() -> None:
+def test_other_services_are_result_3_and_what_only_others_may_ask_is_result_1() -> None:
     request = a_request(context(1, WORKLIST, IMPLICIT), context(3, PRIVATE_CLASS, EXPLICIT))
     assert answers(request) == [(1, 3, ""), (3, 0, EXPLICIT)]
-    assert answers(request, allowed=lambda uid: uid == WORKLIST) == [(1, 0, IMPLICIT), (3, 3, "")]
+    assert answers(request, allowed=lambda uid: uid == WORKLIST) == [(1, 0, IMPLICIT), (3, 1, "")]
 
 
 @pytest.mark.parametrize(

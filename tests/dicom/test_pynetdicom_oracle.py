@@ -142,7 +142,7 @@ def test_they_read_our_acceptance_and_what_they_write_of_it_reads_the_same() -> 
     theirs = A_ASSOCIATE_AC()
     theirs.decode(ours)
     contexts = [(c.context_id, c.result) for c in theirs.presentation_context]
-    assert contexts == [(1, 0), (255, 3)]
+    assert contexts == [(1, 0), (255, 1)]
     assert theirs.presentation_context[0].transfer_syntax == EXPLICIT
     assert decode_associate_ac(ours[6:]).max_pdu_bytes == 131072
     assert decode_associate_ac(theirs.encode()[6:]) == decode_associate_ac(ours[6:])

@@ -20,7 +20,6 @@ import pytest
 from router.config.settings import Limits, Listener
 from router.config.tls import ClientCertificate, ListenerTls, ModalityTls, TlsProfile
 from router.errors import AssociationRejected, ConnectFailed, TlsFailed
-from router.net import listener as listener_module
 from router.net.connection import Connection
 from router.net.credentials import Credentials
 from router.net.listener import ListeningPort
@@ -427,10 +426,9 @@ async def test_a_caller_that_says_nothing_is_dropped(pki: Pki) -> None:
     assert counted.failed == [("acceptor", "timeout")]
 
 
-async def test_callers_that_say_nothing_keep_nobody_out(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener_module, "HANDSHAKES", 5)
+async def test_callers_that_say_nothing_keep_nobody_out(pki: Pki) -> None:
     counted = Counted()
-    async with listening(server(pki.server), counted, limits=Limits(associations=3)) as port:
+    async with listening(server(pki.server), counted, limits=Limits(associations=3, handshakes=5)) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(20)]
         connection = await connect(port, client(pki.ours))
         assert await store(connection, b"12345678") == 0

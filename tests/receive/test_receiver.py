@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from router.clock import SystemClock
-from router.config.settings import Listener, Operation, Settings, SpoolSettings
+from router.config.settings import Limits, Listener, Operation, Settings, SpoolSettings
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, VERIFICATION, CommandField, Status
 from router.dicom.dimse import encode_command, store_rq
 from router.dicom.negotiation import AssociateRequest, ProposedContext
@@ -70,10 +70,13 @@ class SpoolInMemory:
 
 @asynccontextmanager
 async def gateway(
-    spool: SpoolInMemory, settings: Settings | None = None, listener: Listener | None = None
+    spool: SpoolInMemory,
+    settings: Settings | None = None,
+    listener: Listener | None = None,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[ListeningPort]:
     chosen = settings or Settings(accept_unknown=(Operation.ECHO, Operation.STORE))
-    receiver = Receiver(spool, lambda: chosen, SystemClock(), Telemetry())  # type: ignore[arg-type]
+    receiver = Receiver(spool, lambda: chosen, SystemClock(), telemetry or Telemetry())  # type: ignore[arg-type]
     listener = listener or Listener(port=0, host="127.0.0.1", name="main")
     port = ListeningPort(listener, receiver.serve, on_reject=lambda _: None)
     port.bind()
@@ -234,3 +237,94 @@ async def test_a_sender_that_goes_away_inside_an_instance_leaves_nothing(sent_by
         await port.wait_idle()
     assert not spool.stored
     assert all(large.was_abandoned for large in spool.large)
+
+
+async def test_a_data_set_over_the_limit_is_refused_and_the_association_goes_on() -> None:
+    spool = SpoolInMemory()
+    settings = Settings(accept_unknown=(Operation.STORE,), spool=SpoolSettings(large_object_bytes=100_000))
+    listener = Listener(port=0, host="127.0.0.1", limits=Limits(data_set_bytes=1_000_000))
+    telemetry = Telemetry()
+    async with gateway(spool, settings, listener, telemetry) as port:
+        connection = await connect(port)
+        assert await store(connection, bytes(1_000_001)) == Status.OUT_OF_RESOURCES
+        assert await store(connection, bytes(8_000_000)) == Status.OUT_OF_RESOURCES
+        assert await store(connection) == Status.SUCCESS
+    assert all(large.was_abandoned for large in spool.large)
+    assert len(spool.stored) == 1
+    assert b'limits_reached_total{limit="data_set_bytes"} 2.0' in telemetry.render()
+
+
+async def test_where_much_is_in_memory_instances_go_to_disk_as_they_come() -> None:
+    spool = SpoolInMemory()
+    listener = Listener(port=0, host="127.0.0.1", limits=Limits(memory_all_bytes=1_000_000))
+    telemetry = Telemetry()
+    async with gateway(spool, listener=listener, telemetry=telemetry) as port:
+        first, second = await connect(port), await connect(port)
+        data = DATA + bytes(1_500_000)
+        for connection in (first, second):
+            await send_store(connection, 3, store_rq(1, CT, UID), [framed(data)[:1_400_000]])
+        with anyio.fail_after(10):
+            while not spool.large:
+                await anyio.lowlevel.checkpoint()
+        for connection in (first, second):
+            connection.association.send_data(framed(data)[1_400_000:])
+            await connection.flush()
+            response = await receive_response(connection, message_id=1, timeout_s=10)
+            assert response.status == Status.SUCCESS
+        assert await store(first) == Status.SUCCESS  # nothing is held any more
+    assert [part10[offset:] for _, part10, offset in spool.stored[:2]] == [data] * 2
+    assert b'limits_reached_total{limit="memory_all_bytes"}' in telemetry.render()
+    assert len(spool.large) <= 2
+
+
+async def test_what_only_others_may_ask_is_refused_by_the_user_and_the_association_goes_on(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    telemetry = Telemetry()
+    settings = Settings(accept_unknown=(Operation.ECHO,))
+    async with gateway(SpoolInMemory(), settings, telemetry=telemetry) as port:
+        connection = await connect(port)
+        assert [context.id for context in connection.association.contexts.values()] == [1]
+        assert await echo(connection, connection.association.contexts[1], message_id=1, timeout_s=10) == 0
+        assert "every presentation context refused" not in "".join(capfd.readouterr())
+        for _ in range(3):
+            contexts = (ProposedContext(id=3, abstract_syntax=CT, transfer_syntaxes=("1.2.840.10008.1.2",)),)
+            request = AssociateRequest(calling_ae="CT1", called_ae="ROUTER", contexts=contexts)
+            other = await associate(host="127.0.0.1", port=port.port, request=request)
+            assert not other.association.contexts
+            await release(other)
+        await release(connection)
+    assert "".join(capfd.readouterr()).count("every presentation context refused") == 1
+    refused = b'dicom_router_presentation_contexts_refused_total{reason="not_allowed"} 4.0'
+    assert refused in telemetry.render()
+
+
+@pytest.mark.parametrize(
+    ("request_changes", "limits", "codes", "label"),
+    [
+        ({"protocol_version": 2}, {}, (1, 2, 2), "protocol_version_not_supported"),
+        ({"application_context": "1.2.3"}, {}, (1, 1, 2), "application_context_not_supported"),
+        ({}, {"contexts": 1}, (1, 3, 2), "contexts"),
+    ],
+)
+async def test_what_the_provider_itself_refuses_is_counted_and_explained(
+    request_changes: dict[str, object],
+    limits: dict[str, int],
+    codes: tuple[int, int, int],
+    label: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    telemetry = Telemetry()
+    listener = Listener(port=0, host="127.0.0.1", limits=Limits(**limits))
+    contexts = tuple(
+        ProposedContext(id=number, abstract_syntax=CT, transfer_syntaxes=("1.2.840.10008.1.2",))
+        for number in (1, 3)
+    )
+    request = AssociateRequest(calling_ae="CT1", called_ae="X", contexts=contexts, **request_changes)  # type: ignore[arg-type]
+    async with gateway(SpoolInMemory(), listener=listener, telemetry=telemetry) as port:
+        with pytest.raises(AssociationRejected) as caught:
+            await associate(host="127.0.0.1", port=port.port, request=request)
+        await port.wait_idle()
+    assert (caught.value.result, caught.value.source, caught.value.reason) == codes
+    assert f'association_rejections_total{{reason="{label}"}} 1.0'.encode() in telemetry.render()
+    assert "what_to_do" in "".join(capfd.readouterr())

@@ -1,0 +1,373 @@
+"""Hostile clients beside a normal sender: ``python -m bench.hostile [--connections 10000] [--seconds 90]``.
+
+One gateway, one sink behind it, one sender that sends an instance as soon as the last one is answered: first
+alone, then beside all the kinds of ``bench.attacks``, then alone again. What has to hold:
+
+- everything that was acknowledged arrives at the sink, and nothing was refused or lost;
+- the sender's median answer time beside the attack is at most twice what it is alone, in this run;
+- afterwards memory, descriptors and tasks are what they were before, and no traceback is in the log.
+
+Ends with 1 where one of these does not hold. Waits are shorter than by default, so that they are reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from bench import wire
+from bench.load import send_one
+from bench.process import CHECKOUT, Program, ProgramError, free_port, temporary_root, wait_until
+from bench.sample import CONTEXTS, Sample
+
+SLOWER = 2.0  # times the median alone
+MEMORY_BYTES = 48 * 1024 * 1024  # more than before, at most: what the allocator does not give back
+SIZE = 40_000
+LIMITS: Mapping[str, object] = {
+    "request_s": 5,
+    "idle_s": 8,
+    "message_s": 5,
+    "answer_s": 5,
+    "message_total_s": 60,
+}
+_PAUSE_S = 0.004  # between an answer and the next instance
+_READY_S = 30.0
+_SETTLE_S = 60.0
+_PER_ASSOCIATION = 50  # instances, then another association
+
+
+@dataclass(slots=True)
+class Normal:
+    """The normal sender, in a thread."""
+
+    port: int
+    seconds: list[tuple[float, float]] = field(default_factory=list)  # when answered, and after how long
+    acknowledged: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join()
+
+    def between(self, start: float, end: float) -> list[float]:
+        """How long each answer took that came in that time."""
+        return [took for at, took in list(self.seconds) if start <= at < end]
+
+    def _run(self) -> None:
+        sample = Sample(SIZE)
+        serial = 0
+        while not self._stop.is_set():
+            try:
+                sock, accepted = wire.associate(self.port, CONTEXTS, calling="NORMAL")
+            except (OSError, wire.PeerError) as error:
+                self.failures.append(f"associate: {error}")
+                self._stop.wait(0.1)
+                continue
+            framed = sample.frame(accepted.max_pdu_bytes)
+            head = framed.own_head()
+            try:
+                for _ in range(_PER_ASSOCIATION):
+                    serial += 1
+                    head.patch(serial)
+                    began = time.monotonic()
+                    answer = send_one(sock, [head.buffer, *framed.pieces])
+                    now = time.monotonic()
+                    if wire.STATUS_SUCCESS not in answer:
+                        raise wire.PeerError("an instance was refused")
+                    self.seconds.append((now, now - began))
+                    self.acknowledged.append(sample.uid_of(serial))
+                    if self._stop.wait(_PAUSE_S):
+                        break
+                wire.release(sock)
+            except (OSError, wire.PeerError) as error:
+                self.failures.append(str(error))
+                sock.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the gateway's process holds."""
+
+    rss_bytes: int
+    descriptors: int  # without the spool's segments, which come with what is received
+    tasks: int
+    associations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was seen."""
+
+    alone_s: list[float]
+    beside_s: list[float]
+    acknowledged: int
+    lost: int
+    failures: list[str]
+    before: State
+    after: State
+    peak_bytes: int
+    log_lines: int
+    bad_lines: list[str]
+    attacks: Mapping[str, Mapping[str, int]]
+    limits: Mapping[str, float]
+
+    def complaints(self) -> list[str]:
+        """What does not hold."""
+        found: list[str] = []
+        if self.lost or self.failures:
+            found.append(f"{self.lost} acknowledged instances did not arrive; {self.failures[:3]}")
+        alone, beside = statistics.median(self.alone_s), statistics.median(self.beside_s)
+        if beside > SLOWER * alone:
+            found.append(f"median {1000 * beside:.2f} ms beside the attack, {1000 * alone:.2f} ms alone")
+        grown = self.after.rss_bytes - self.before.rss_bytes
+        if grown > MEMORY_BYTES:
+            found.append(f"{grown / 1e6:.0f} MB more than before")
+        for name in ("descriptors", "tasks", "associations"):
+            was, is_now = getattr(self.before, name), getattr(self.after, name)
+            if is_now > was:
+                found.append(f"{is_now} {name}, {was} before")
+        if self.bad_lines:
+            found.append(f"in the log: {self.bad_lines[0][:300]}")
+        return found
+
+    def __str__(self) -> str:
+        def answers(name: str, took: list[float]) -> str:
+            ranked = sorted(took)
+            p99 = ranked[len(ranked) * 99 // 100]
+            return (
+                f"{name}: {len(took)} answers, median {1000 * statistics.median(took):.2f} ms, "
+                f"p99 {1000 * p99:.1f} ms"
+            )
+
+        rows = [f"  {kind:20} {dict(ends)}" for kind, ends in sorted(self.attacks.items())]
+        return "\n".join(
+            [
+                answers("alone", self.alone_s),
+                answers("beside the attack", self.beside_s),
+                f"acknowledged {self.acknowledged}, lost {self.lost}, failures {len(self.failures)}",
+                f"before {self.before}",
+                f"after  {self.after}",
+                f"most memory {self.peak_bytes / 1e6:.0f} MB; {self.log_lines} lines in the log",
+                f"limits reached: {dict(self.limits)}",
+                f"attacks: {sum(sum(e.values()) for e in self.attacks.values())}",
+                *rows,
+            ]
+        )
+
+
+class Site:
+    """A gateway and the sink behind it."""
+
+    def __init__(self, directory: Path, limits: Mapping[str, object]) -> None:
+        self._directory = directory
+        self.http = free_port()
+        self.arrived = directory / "sink.jsonl"
+        self.sink, sink_port = self._start("sink", ["sink", "--port", "0", "--log", str(self.arrived)])
+        configuration = directory / "router.yaml"
+        configuration.write_text(
+            json.dumps(
+                {
+                    "data_dir": str(directory / "data"),
+                    "listeners": [{"port": 0, "host": "127.0.0.1", "limits": dict(limits)}],
+                    "http": {"port": self.http},
+                    "accept_unknown": ["echo", "store"],
+                    "modalities": {
+                        "sink": {
+                            "ae_title": "SINK",
+                            "host": "127.0.0.1",
+                            "port": sink_port,
+                            "deliver": {"idle": "1s"},
+                        }
+                    },
+                    "rules": [{"rule": "all", "when": {"calling_ae": "NORMAL"}, "send": "sink"}],
+                    "unmatched": "drop",
+                }
+            )
+        )
+        self.gateway, self.port = self._start("gateway", ["serve", "-c", str(configuration)])
+
+    def _start(self, name: str, arguments: list[str]) -> tuple[Program, int]:
+        ready = self._directory / f"{name}.ready"
+        command = [sys.executable, "-m", "router", *arguments, "--ready-file", str(ready)]
+        program = Program(command, log=self._directory / f"{name}.log", directory=CHECKOUT)
+        program.wait_until(ready.exists, _READY_S, f"the {name} is ready")
+        return program, int(json.loads(ready.read_text())["dicom"][0])
+
+    def close(self) -> None:
+        """End both."""
+        self.gateway.kill()
+        self.sink.kill()
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of ``/metrics``."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return {
+            name: float(value)
+            for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in ("#", ""))
+        }
+
+    def state(self) -> State:
+        """What the process holds now."""
+        process = psutil.Process(self.gateway.pid)
+        seen = self.metrics()
+        return State(
+            rss_bytes=process.memory_info().rss,
+            descriptors=sum(1 for path in _descriptors(process.pid) if not path.endswith(".seg")),
+            tasks=int(seen.get("dicom_router_tasks", 0)),
+            associations=sum(
+                int(value) for name, value in seen.items() if name.startswith("dicom_router_associations{")
+            ),
+        )
+
+    def uids(self) -> set[str]:
+        """The SOP instances that have arrived at the sink."""
+        if not self.arrived.exists():
+            return set()
+        whole = self.arrived.read_text().rpartition("\n")[0]
+        return {json.loads(line)["sop_instance_uid"] for line in whole.splitlines()}
+
+    def log(self) -> list[str]:
+        """Every line that the gateway has logged."""
+        return self.gateway.log.read_text(errors="replace").splitlines()
+
+
+@contextmanager
+def _site(limits: Mapping[str, object]) -> Iterator[Site]:
+    with tempfile.TemporaryDirectory(prefix="hostile-", dir=temporary_root()) as name:
+        site = Site(Path(name), limits)
+        try:
+            yield site
+        finally:
+            site.close()
+
+
+def measure(
+    *, connections: int, seconds: float, alone_s: float, flood: int, limits: Mapping[str, object] = LIMITS
+) -> Outcome:
+    """Alone, beside the attack, alone again."""
+    with _site(limits) as site:
+        warm = Normal(site.port)
+        warm.start()
+        time.sleep(min(3.0, alone_s))
+        warm.stop()
+        before = _at_rest(site, None)
+        normal = Normal(site.port)
+        normal.start()
+        began = time.monotonic()
+        time.sleep(alone_s)
+        attack_at = time.monotonic()
+        attacks = _attack(site.port, connections, seconds, flood)
+        attack_until = min(attack_at + seconds, time.monotonic())
+        quiet_at = time.monotonic()
+        time.sleep(alone_s)
+        ended = time.monotonic()
+        normal.stop()
+        after = _at_rest(site, before)
+        sent = set(normal.acknowledged) | set(warm.acknowledged)
+        try:
+            wait_until(lambda: sent <= site.uids(), _SETTLE_S, "everything arrives")
+        except ProgramError:
+            pass  # counted below
+        lines = site.log()
+        return Outcome(
+            alone_s=[*normal.between(began, attack_at), *normal.between(quiet_at, ended)],
+            beside_s=normal.between(attack_at, attack_until),
+            acknowledged=len(sent),
+            lost=len(sent - site.uids()),
+            failures=[*warm.failures, *normal.failures],
+            before=before,
+            after=after,
+            peak_bytes=_peak_bytes(site.gateway.pid),
+            log_lines=len(lines),
+            bad_lines=[line for line in lines if "Traceback" in line or '"level":"error"' in line],
+            attacks=attacks,
+            limits={
+                name.partition('"')[2].rstrip('"}'): value
+                for name, value in site.metrics().items()
+                if name.startswith("dicom_router_limits_reached_total")
+            },
+        )
+
+
+def _attack(port: int, connections: int, seconds: float, flood: int) -> dict[str, dict[str, int]]:
+    command = [sys.executable, "-m", "bench.attacks", "--port", str(port)]
+    command += ["--connections", str(connections), "--seconds", str(seconds), "--flood", str(flood)]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, timeout=seconds + 300, check=True
+    )
+    counts: dict[str, dict[str, int]] = json.loads(done.stdout)
+    return counts
+
+
+def _at_rest(site: Site, before: State | None) -> State:
+    """The state once nobody is there any more; as it is where it does not come to rest in time."""
+
+    def is_at_rest() -> bool:
+        now = site.state()
+        return now.associations == 0 and (
+            before is None or (now.descriptors <= before.descriptors and now.tasks <= before.tasks)
+        )
+
+    try:
+        wait_until(is_at_rest, _SETTLE_S, "the gateway is at rest")
+    except ProgramError:
+        pass  # the state says so
+    return site.state()
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    """What each descriptor is for."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            yield str(descriptor.readlink())
+
+
+def _peak_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
+    parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--alone", type=float, default=15.0, help="seconds before and after")
+    parser.add_argument(
+        "--flood", type=int, default=1500, help="of the connections, at once from one address"
+    )
+    chosen = parser.parse_args()
+    outcome = measure(
+        connections=chosen.connections, seconds=chosen.seconds, alone_s=chosen.alone, flood=chosen.flood
+    )
+    print(outcome)
+    complaints = outcome.complaints()
+    print("\n".join(complaints) if complaints else "all holds")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
