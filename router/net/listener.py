@@ -223,6 +223,11 @@ class ListeningPort:
         self._note(failure.reason)
         is_probe = failure.reason == TlsReason.CLOSED and not channel.has_spoken
         peer, reason = channel.peer, str(failure.reason)
+        if not is_probe:  # the audit counts repeats itself
+            because = f"TLS handshake failed: {failure}"
+            self._on_refused(
+                Refusal(what=Refused.CALLER, where=self._settings.label, because=because, address=peer)
+            )
         left_out = self._left_out(f"tls {reason}", peer)
         if left_out is None:
             return
@@ -235,13 +240,6 @@ class ListeningPort:
             detail=str(failure),
             left_out=left_out,
         )
-        if not is_probe:
-            because = f"TLS handshake failed: {failure}"
-            self._on_refused(
-                Refusal(
-                    what=Refused.CALLER, where=self._settings.label, because=because, address=channel.peer
-                )
-            )
 
     def _left_out(self, what: str, peer: str) -> int | None:
         return self._repeats.left_out(asyncio.get_running_loop().time(), what, peer)
