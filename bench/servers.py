@@ -57,7 +57,7 @@ def _up(program: Program, port: int) -> Running:
 
 def router_configuration(directory: Path, sink_port: int | None, *, hold: bool = False) -> str:
     """One rule reads Modality and sends to the sink; receive-only drops what no rule wants, or holds it."""
-    limits = "{associations: 4000, associations_per_peer: 4000}"
+    limits = "{associations: 4000, associations_per_peer: 4000, new_per_second_per_peer: 500}"
     lines = [
         f"data_dir: {directory}/data",
         f"listeners: [{{port: 0, host: 127.0.0.1, limits: {limits}}}]",

@@ -257,7 +257,11 @@ class Sink:
         options = self.options
         self._random.seed(options.seed)
         limits = Limits(
-            max_pdu_bytes=options.max_pdu_bytes, associations=10_000, associations_per_peer=10_000
+            max_pdu_bytes=options.max_pdu_bytes,
+            associations=10_000,
+            associations_per_peer=10_000,
+            new_per_second=10_000,
+            new_per_second_per_peer=10_000,
         )
         listener = Listener(port=options.port, host=options.host, limits=limits, tls=options.tls)
         keys = Credentials(options.tls, "sink") if options.tls is not None else None

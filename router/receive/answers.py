@@ -18,10 +18,18 @@ from router.net.connection import Connection
 class Answers:
     """What one association is still owed. To be used inside ``run``."""
 
-    def __init__(self, connection: Connection, *, limit: int, cap_bytes: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        limit: int,
+        cap_bytes: int,
+        on_cap: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connection = connection
         self._limit = limit
         self._cap_bytes = cap_bytes
+        self._on_cap = on_cap
         self._owed_bytes = 0
         self._said = 0  # queued, not written yet
         self._is_ready = anyio.Event()
@@ -45,6 +53,8 @@ class Answers:
 
     async def wait_room(self) -> None:
         """Return when another message may be read: what is behind it waits in the peer."""
+        if self._owed_bytes >= self._cap_bytes:
+            self._on_cap()
         while self._connection.owed >= self._limit or self._owed_bytes >= self._cap_bytes:
             await self._wait_freed()
 

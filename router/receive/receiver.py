@@ -74,7 +74,12 @@ class Receiver:
         window = connection.association.window
         if window != 1:
             limit = window or connection.limits.window
-            answers = Answers(connection, limit=limit, cap_bytes=connection.limits.memory_bytes)
+            answers = Answers(
+                connection,
+                limit=limit,
+                cap_bytes=connection.limits.memory_bytes,
+                on_cap=partial(self._telemetry.limit_reached, "memory_bytes"),
+            )
             await answers.run(partial(self._converse_ahead, connection, origin, answers))
             return
         while True:

@@ -17,6 +17,7 @@ from router.errors import AssociationLost, StorageError
 from router.model import Arrival, Buffer, Priority
 from router.net.connection import Connection
 from router.net.requestor import associate, release, send_store
+from router.telemetry import Telemetry
 from tests.receive.test_receiver import CT, DATA, SpoolInMemory, framed, gateway
 
 
@@ -107,6 +108,25 @@ async def test_no_more_is_read_than_the_window() -> None:
         for event in spool.waiting.values():
             event.set()
         assert {(await answer(connection)).responded_to for _ in range(3)} == {1, 2, 3}
+
+
+async def test_no_more_is_read_than_may_be_in_memory() -> None:
+    spool, telemetry = SlowSpool(), Telemetry()
+    limits = Limits(memory_bytes=2 * len(DATA))
+    settings = Settings(accept_unknown=(Operation.ECHO, Operation.STORE))
+    listener = Listener(port=0, host="127.0.0.1", limits=limits)
+    async with gateway(spool, settings, listener, telemetry) as port:
+        connection = await connect(port.port, (16, 1))
+        await send(connection, 1, 2, 3)
+        await spool.until_waiting(2)
+        await anyio.wait_all_tasks_blocked()
+        assert list(spool.waiting) == ["1.2.3.1", "1.2.3.2"]
+        spool.waiting["1.2.3.1"].set()
+        await spool.until_waiting(3)
+        for event in spool.waiting.values():
+            event.set()
+        assert {(await answer(connection)).responded_to for _ in range(3)} == {1, 2, 3}
+    assert b'limits_reached_total{limit="memory_bytes"}' in telemetry.render()
 
 
 async def test_a_failure_is_the_answer_to_its_own_instance() -> None:
