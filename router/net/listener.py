@@ -180,10 +180,12 @@ class ListeningPort:
     async def _take_in(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, sock)
-        except BaseException:
+        except BaseException as error:
+            sock.close()
             if isinstance(protocol, Connection) and protocol.transport is None:
                 self._leave(protocol)
-            raise
+            if not isinstance(error, OSError):  # that is: reset before it had a transport
+                raise
         finally:
             self._arriving.discard(sock)
 

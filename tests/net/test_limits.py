@@ -331,3 +331,19 @@ async def test_many_small_requests_are_no_overhead() -> None:
         peer.writer.close()
         await port.wait_idle()
     assert not seen.limits
+
+
+async def test_a_connection_that_is_reset_at_once_costs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reset(*_: object) -> None:
+        raise ConnectionResetError
+
+    seen = Seen()
+    async with listening(seen, Limits(associations=1)) as port:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", reset)
+            gone = await Peer.connect(port)
+            assert await gone.rest() == b""
+        there = await Peer.associate(port)
+        there.writer.close()
+        await port.wait_idle()
+    assert not seen.limits
