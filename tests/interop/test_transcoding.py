@@ -36,7 +36,7 @@ READABLE = (Encoding.NATIVE, Encoding.LOSSLESS, Encoding.LOSSY)
 
 
 SOME_OF_EACH = 1  # files of each SOP class and transfer syntax
-LARGE_BYTES = 3_000_000
+LARGE_BYTES = 400_000
 
 
 @pytest.fixture
