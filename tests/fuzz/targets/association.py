@@ -20,7 +20,6 @@ from router.dicom.events import (
     Event,
     ReleaseRequested,
 )
-from router.dicom.inbound import ASSOCIATE_CAP_BYTES
 from router.dicom.negotiation import negotiate
 from router.dicom.pdu import encode_associate_rq, encode_release_rq, frame_data_set
 from router.errors import AssociationLost, LocalProtocolError, RemoteProtocolError
@@ -42,6 +41,7 @@ WORDS = (
 
 COMMAND_CAP_BYTES = 512
 PDU_CAP_BYTES = 2048
+REQUEST_CAP_BYTES = 1024
 ANSWER_BYTES = 4096  # more than all that one thing from the peer is answered with
 
 _START = 0x03  # of the first byte: the state to begin in
@@ -64,8 +64,9 @@ def _begin(mode: int) -> Association:
     start = mode & _START
     if start == 0:
         return Association.acceptor(
-            command_cap_bytes=COMMAND_CAP_BYTES, pdu_cap_bytes=PDU_CAP_BYTES, now=0.0,
-            idle_s=60.0, message_s=10.0,
+            command_cap_bytes=COMMAND_CAP_BYTES, pdu_cap_bytes=PDU_CAP_BYTES,
+            request_cap_bytes=REQUEST_CAP_BYTES, most_contexts=3, now=0.0, idle_s=60.0, message_s=10.0,
+            message_bytes_per_second=5.0, message_total_s=100.0,
         )  # fmt: skip
     if start == 1:
         return an_acceptor(command_cap_bytes=COMMAND_CAP_BYTES, pdu_cap_bytes=PDU_CAP_BYTES)
@@ -127,7 +128,8 @@ def _drive(mode: int, step: int, stream: bytes) -> None:
     now, sent_bytes = 0.0, 0
     answerable = 1
     for piece in _cut(stream, step):
-        now += 1.0
+        now += 7.0 if mode & _CLOSES else 1.0
+        _meet_deadline(association, now)
         try:
             events = association.receive_data(piece, now)
         except RemoteProtocolError as error:
@@ -200,9 +202,18 @@ def _end(association: Association, mode: int, now: float) -> None:
         if deadline is None:
             return
         now = max(now, deadline)
-        association.handle_deadline(now)
+        _meet_deadline(association, now)
         _check_sent(association)
     raise AssertionError(f"deadlines without end in {association.state}")
+
+
+def _meet_deadline(association: Association, now: float) -> None:
+    """As a driver does it: where something is due it is done once, and the next time is later."""
+    deadline = association.next_deadline()
+    if deadline is not None and now >= deadline:
+        association.handle_deadline(now)
+        later = association.next_deadline()
+        assert later is None or later > now
 
 
 # -- what always holds ------------------------------------------------------------------------------------
@@ -212,7 +223,7 @@ def _check_held(association: Association) -> None:
     """No more is kept of what has come than the caps allow."""
     inbound = association._inbound
     assert len(inbound._command) <= COMMAND_CAP_BYTES
-    assert len(inbound._body) <= ASSOCIATE_CAP_BYTES
+    assert len(inbound._body) <= inbound._associate_cap
     assert len(inbound._head) < 6
 
 
