@@ -15,10 +15,12 @@ from router.deliver.workshop import Rendered, Workshop
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.part10 import read_file_meta
 from router.dicom.syntaxes import RLE_LOSSLESS
-from router.errors import TranscodeFailed
+from router.errors import BrokenCodec, TranscodeFailed
 from router.model import Arrival, Form, Instance, InstanceState, Origin, Place
 from router.samples import generate
 from router.telemetry import Telemetry
+from router.transform.job import Job, Result, perform
+from router.transform.transcode import Limits
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -205,3 +207,25 @@ async def test_a_full_disk_fails_one_attempt(tmp_path: Path, files: Files) -> No
         (tmp_path / "t").rmdir()
         with pytest.raises(TranscodeFailed, match="files of the transcoding"):
             await workshop.render(files.instances["CT"], (RLE,), files)
+
+
+async def test_a_codec_that_fails_its_proof_is_counted_and_the_next_form_is_made(
+    tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(frame: object, image: object, form: Form) -> bytes:
+        raise BrokenCodec("the decoded frames of the result are not those of the source")
+
+    async def here(job: Job) -> Result:
+        return perform(job, Limits(pixels_max=10**9, inflate_bytes_max=10**9))
+
+    monkeypatch.setattr("router.transform.codecs.encode", broken)
+    telemetry = Telemetry()
+    workshop = Workshop(Transcode(workers=1), tmp_path / "t", telemetry)
+    workshop.open()
+    monkeypatch.setattr(workshop.workers, "perform", here)
+    rendered = await workshop.render(files.instances["CT"], (RLE, IMPLICIT), files)
+    assert rendered.rendition is not None
+    assert rendered.rendition.instance.arrival.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+    assert [obstacle.is_broken for obstacle in rendered.obstacles] == [True]
+    labels = 'from="explicit-vr-little-endian",outcome="broken",to="rle-lossless"'
+    assert f"dicom_router_transcodes_total{{{labels}}} 1.0" in telemetry.render().decode()
