@@ -93,7 +93,7 @@ def _known_vr(tag: int, creator: str) -> str:
 
 @lru_cache(maxsize=128)
 def _encodings(character_set: bytes) -> list[str]:
-    names: list[str] = [name.strip() for name in character_set.decode("latin-1").split("\\")]
+    names: list[str] = [name.strip(" ") for name in character_set.decode("latin-1").split("\\")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return list(convert_encodings(names if len(names) > 1 else names[0]))
