@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from io import BytesIO
+from string import whitespace
 from struct import pack
 from typing import cast
 
@@ -70,6 +71,7 @@ _ASKED = frozenset(_PATHS)
 _AMBIGUOUS = "(0028,0106)"  # US or SS, in implicit VR by Pixel Representation
 _SIGNED = parse("PixelRepresentation")
 _DEPTH = 3
+_PADDING = whitespace + "\x1c\x1d\x1e\x1f\x85\xa0\0"
 WORDS = (
     b"ISO_IR 100",
     b"ISO_IR 192",
@@ -175,11 +177,12 @@ def _is_in_doubt(path: TagPath, header: Header, ours: tuple[Value, ...] | None) 
 
 
 def _bare(values: tuple[Value, ...] | None) -> str:
-    """To compare: NaN is not equal to itself, and pydicom takes line ends off some texts, without meaning."""
+    """To compare: NaN is not equal to itself, and pydicom takes white space off some texts."""
     if values is None:
         return "absent"
     texts = [
-        value.strip().rstrip("=").rstrip() if isinstance(value, str) else repr(value) for value in values
+        value.strip(_PADDING).rstrip("=").rstrip() if isinstance(value, str) else repr(value)
+        for value in values
     ]
     return repr([text for text in texts if text])
 
