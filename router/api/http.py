@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from router.admin import Admin
 from router.api.access import CALLER, Access, Caller, Refused, asked_of
+from router.api.bodies import Unwanted, gather, replay
 from router.clock import Clock
 from router.config.http import Http
 from router.telemetry import CONTENT_TYPE, Telemetry
@@ -32,6 +33,7 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = "application/json"
+_CLOSE = ((b"connection", b"close"),)
 _LINKS = {
     "metrics": "/metrics",
     "alive": "/healthz",
@@ -71,7 +73,12 @@ class HttpApp:
             return
         scope[CALLER] = caller
         if path.startswith("/api/"):
-            await (await self._load_api())(scope, receive, send)
+            body = await gather(receive)
+            if isinstance(body, Unwanted):
+                # The rest of it may be under way: the connection is of no more use.
+                await _respond(send, *_error(body.status, body.sentence), headers=_CLOSE)
+            elif body is not None:
+                await (await self._load_api())(scope, replay(body, receive), send)
             return
         answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "/": self._index,
