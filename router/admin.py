@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from router import __version__
-from router.admin_actions import Actions, ActionStore, OnOrder, Switches
+from router.admin_actions import Actions, ActionStore, OnFetch, OnOrder, Switches, nobody_told
 from router.clock import Clock
 from router.config.settings import Group, Settings
 from router.deliver.learned import LearnedContext
@@ -92,9 +92,15 @@ class Admin:
         learned: Callable[[str], Sequence[LearnedContext]] = lambda destination: (),
         warnings: Callable[[], Sequence[str]] = tuple,
         on_order: OnOrder = lambda by, action, target: None,
+        on_fetch: OnFetch = nobody_told,
     ) -> None:
         self.actions = Actions(
-            spool=spool, settings=settings, clock=clock, switches=switches, on_order=on_order
+            spool=spool,
+            settings=settings,
+            clock=clock,
+            switches=switches,
+            on_order=on_order,
+            on_fetch=on_fetch,
         )
         self._outlook = Outlook(settings)
         self._spool = spool

@@ -6,7 +6,7 @@ in the process: the next start takes instances again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,7 @@ IDS_MAX = 10_000
 _TO = (Action.REDIRECT, Action.REPLAY)
 
 OnOrder = Callable[[Operator, Action, str], None]  # who did what, and to what: for the audit messages
+OnFetch = Callable[[Operator, Instance], Awaitable[None]]  # who is about to be given what
 
 
 class OrderBook(Protocol):
@@ -73,6 +74,10 @@ class Drain:
     by: Operator
 
 
+async def nobody_told(by: Operator, instance: Instance) -> None:
+    """Where there is no audit."""
+
+
 class Actions:
     """Raises ``UnknownItem`` for what does not exist, ``NotAllowed`` for what its state does not allow."""
 
@@ -84,12 +89,14 @@ class Actions:
         clock: Clock,
         switches: Switches,
         on_order: OnOrder = lambda by, action, target: None,
+        on_fetch: OnFetch = nobody_told,
     ) -> None:
         self._spool = spool
         self._settings = settings
         self._clock = clock
         self._switches = switches
         self._on_order = on_order
+        self._on_fetch = on_fetch
         self.draining: Drain | None = None
 
     async def order(self, action: Action, request: OrderRequest, by: Operator) -> Ordered:
@@ -203,8 +210,8 @@ class Actions:
         self._on_order(by, Action.DISCARD_CORRUPT, f"{count} instances")
         return Ordered(count=count, left_alone={})
 
-    async def open_file(self, key: int) -> tuple[Instance, AsyncIterator[bytes]]:
-        """A stored instance as a Part 10 file, checked before its first byte is given out.
+    async def open_file(self, key: int, by: Operator) -> tuple[Instance, AsyncIterator[bytes]]:
+        """A stored instance as a Part 10 file, checked, and in the audit, before its first byte is given out.
 
         The iterator raises ``StorageError`` where the instance is released meanwhile.
         """
@@ -217,6 +224,8 @@ class Actions:
             await self._spool.verify(instance)
         except CorruptRecord as error:
             raise NotAllowed(str(error)) from error
+        await self._spool.orders.note(Action.FETCH, by, f"instance {key}")
+        await self._on_fetch(by, instance)
         return instance, self._read_out(instance)
 
     async def _read_out(self, instance: Instance) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -29,6 +30,7 @@ from router.api.access import Access
 from router.api.http import HttpApp
 from router.api.server import HttpServer
 from router.audit.auditor import Auditor
+from router.audit.lookup import tell_fetched
 from router.clock import Clock, SystemClock
 from router.config.http import regranted
 from router.config.settings import Listener, Operation, Settings
@@ -174,6 +176,7 @@ class Gateway:
             learned=lanes.learned,
             warnings=lambda: (*keeper.warnings(), *auditor.warnings()),
             on_order=auditor.ordered,
+            on_fetch=partial(tell_fetched, auditor, spool.read_head),
         )
         for name in settings.destination_names:
             telemetry.destination_paused(name, False)

@@ -170,7 +170,7 @@ async def test_the_audit_says_where_to_go_on(gateway: Gateway) -> None:
 
 async def test_a_file_comes_out_in_pieces_and_whole(gateway: Gateway) -> None:
     gateway.store.files = {KEY: bytes(range(256)) * 10_000}
-    instance, content = await gateway.admin.actions.open_file(KEY)
+    instance, content = await gateway.admin.actions.open_file(KEY, BY)
     pieces = [piece async for piece in content]
     assert b"".join(pieces) == gateway.store.files[KEY]
     assert max(map(len, pieces)) == FILE_STEP_BYTES
@@ -179,13 +179,13 @@ async def test_a_file_comes_out_in_pieces_and_whole(gateway: Gateway) -> None:
 
 async def test_files_that_do_not_come_out(gateway: Gateway) -> None:
     with pytest.raises(UnknownItem, match="no instance 5"):
-        await gateway.admin.actions.open_file(5)
+        await gateway.admin.actions.open_file(5, BY)
     gateway.store.files, gateway.store.released = {KEY: b"x"}, {KEY}
     with pytest.raises(UnknownItem, match="are gone: 'retention'"):
-        await gateway.admin.actions.open_file(KEY)
+        await gateway.admin.actions.open_file(KEY, BY)
     gateway.store.released, gateway.store.damaged = set(), {KEY}
     with pytest.raises(NotAllowed, match="do not match their hash"):
-        await gateway.admin.actions.open_file(KEY)
+        await gateway.admin.actions.open_file(KEY, BY)
 
 
 async def test_corrupt_instances_by_key_or_all(gateway: Gateway) -> None:

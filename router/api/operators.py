@@ -131,8 +131,8 @@ def _add_instances(api: FastAPI, admin: Admin, prefix: str) -> None:
         responses={200: {"content": {"application/dicom": {}}}},
         summary="A stored instance as a DICOM file",
     )
-    async def file(key: _Number) -> Response:
-        instance, content = await admin.actions.open_file(key)
+    async def file(key: _Number, request: Request) -> Response:
+        instance, content = await admin.actions.open_file(key, operator_of(request))
         headers = {
             "content-length": str(instance.place.length_bytes),
             "content-disposition": f'attachment; filename="{key}.dcm"',

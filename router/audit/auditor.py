@@ -47,8 +47,9 @@ _EVENT_OF = {
     Way.QUEUED: AuditEvent.BEGIN,
     Way.DELIVERED: AuditEvent.EXPORT,
     Way.GIVEN_UP: AuditEvent.EXPORT,
+    Way.FETCHED: AuditEvent.OPERATORS,
 }
-_INSTANCES = frozenset(_EVENT_OF.values())
+_ROUTED = frozenset({AuditEvent.IMPORT, AuditEvent.BEGIN, AuditEvent.EXPORT})
 _Format = Callable[[str, AuditMessage], bytes]
 
 log = get_logger("audit")
@@ -155,7 +156,7 @@ class Auditor:
     @property
     def tells_instances(self) -> bool:
         """Whether ``read`` and ``routed`` are of any use."""
-        return bool(self._tells & _INSTANCES)
+        return bool(self._tells & _ROUTED)
 
     @property
     def tells_deliveries(self) -> bool:
@@ -171,9 +172,9 @@ class Auditor:
         """The header of an instance that is being routed; it has what is ``asked``."""
         self._subjects.read(instance, header)
 
-    def is_known(self, instance: Instance) -> bool:
-        """Whether ``read`` was called for it not too long ago."""
-        return instance.key in self._subjects or AuditEvent.EXPORT not in self._tells
+    def is_known(self, instance: Instance, way: Way = Way.DELIVERED) -> bool:
+        """Whether ``read`` was called for it not too long ago, or need not be."""
+        return instance.key in self._subjects or _EVENT_OF[way] not in self._tells
 
     def routed(self, instance: Instance, decision: Decision) -> None:
         """It was received, and it is decided where it goes: both are in the ledger."""
@@ -195,6 +196,11 @@ class Auditor:
         elif outcome.state is DeliveryState.DEAD:
             reason = outcome.reason.value
             self._gather(Way.GIVEN_UP, instance, peer, began_at=began_at, at=at, reason=reason)
+
+    def fetched(self, by: Operator, instance: Instance) -> None:
+        """An operator is given its file."""
+        now = self._clock.now()
+        self._gather(Way.FETCHED, instance, by, began_at=now, at=now)
 
     def _gather(
         self, way: Way, instance: Instance, peer: object, *, began_at: float, at: float, reason: str = ""

@@ -70,8 +70,10 @@ class Events:
         )
 
     def transfer(self, transfer: Transfer) -> AuditMessage:
-        """Begin Transferring (A.5.3.3) for what is to be sent, else Instances Transferred (A.5.3.7)."""
+        """Begin Transferring (A.5.3.3), Transferred (A.5.3.7), or to an operator Accessed (A.5.3.6)."""
         way, peer = transfer.key.way, transfer.key.peer
+        if isinstance(peer, Operator):
+            return self._accessed(transfer, peer)
         is_begin = way is Way.QUEUED
         if isinstance(peer, Origin):
             source, target = self._sender(peer), self._self(role=codes.DESTINATION, ae_title=peer.called_ae)
@@ -88,6 +90,15 @@ class Events:
             outcome=EventOutcome.SERIOUS_FAILURE if has_failed else EventOutcome.SUCCESS,
             outcome_description=_counted(transfer.reasons) if has_failed else "",
             participants=(source, target),
+            objects=_study_and_patient(transfer),
+        )
+
+    def _accessed(self, transfer: Transfer, by: Operator) -> AuditMessage:
+        return AuditMessage(
+            event=codes.INSTANCES_ACCESSED,
+            action=Action.READ,
+            at=transfer.ended_at,
+            participants=(_person(by.who, by.address, is_requestor=True), self._self()),
             objects=_study_and_patient(transfer),
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from router.model import Origin
+from router.spool.orders import Operator
 
 QUIET_S = 5.0
 LONGEST_S = 60.0  # also how much of the trail may be lost with the process
@@ -38,15 +39,16 @@ class Way(StrEnum):
     QUEUED = "queued"  # decided: they are to be sent
     DELIVERED = "delivered"
     GIVEN_UP = "given_up"  # dead, until an operator says otherwise
+    FETCHED = "fetched"  # by an operator, as files
 
 
 @dataclass(frozen=True, slots=True)
 class TransferKey:
-    """What belongs together. ``peer``: where they came from, or the name of the destination."""
+    """What belongs together. ``peer``: where they came from, the destination's name, or who fetched them."""
 
     way: Way
     subject: Subject
-    peer: Origin | str
+    peer: Origin | str | Operator
 
 
 @dataclass(slots=True)

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 import anyio
 
 from router.audit.auditor import Auditor
+from router.audit.lookup import look_up
 from router.deliver.queue import Queue
-from router.dicom.header import scan
-from router.errors import StorageError
 from router.model import Delivery, Instance, Outcome, Priority
 
-HEAD_BYTES = (8192, 512 * 1024)  # of a data set: which study it is stands near its start, nearly always
 GIVING_BACK_S = 5.0  # when a claim is cancelled half way
 
 
@@ -36,26 +34,13 @@ class AuditedQueue:
         try:
             for delivery in claimed:
                 if not self._auditor.is_known(delivery.instance):
-                    await self._look_up(delivery.instance)
+                    await look_up(self._auditor, self._queue.read_head, delivery.instance)
                 self._claimed[delivery.delivery_id] = delivery.instance
         except BaseException:
             with anyio.move_on_after(GIVING_BACK_S, shield=True):
                 await self.give_back(claimed)
             raise
         return claimed
-
-    async def _look_up(self, instance: Instance) -> None:
-        transfer_syntax_uid = instance.arrival.transfer_syntax_uid
-        for limit in HEAD_BYTES:
-            try:
-                head = await self._queue.read_head(instance, limit)
-            except StorageError:
-                return  # who sends it will say so: it is told without its study
-            is_complete = len(head) >= instance.size_bytes
-            header = scan(head, transfer_syntax_uid, self._auditor.asked, is_complete=is_complete)
-            self._auditor.read(instance, header)
-            if is_complete or not header.truncated:
-                return
 
     async def record(self, outcomes: Sequence[Outcome], *, promptly: bool = False) -> None:
         await self._queue.record(outcomes, promptly=promptly)

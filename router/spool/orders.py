@@ -32,6 +32,7 @@ class Action(StrEnum):
     UNPAUSE = "resume-destination"
     DRAIN = "drain"
     UNDRAIN = "undrain"
+    FETCH = "fetch"  # a stored file
 
 
 _OPEN = (DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.DEAD)

@@ -102,6 +102,8 @@ async def test_files(served: Served) -> None:
     assert answer.headers["content-type"] == "application/dicom"
     assert answer.headers["content-length"] == "2500000"
     assert answer.body == served.store.files[KEY]
+    (line,) = (await ask(served.app, "GET", "/api/v1/audit")).json["operations"]
+    assert (line["who"], line["action"], line["target"]) == ("http", "fetch", f"instance {KEY}")
     assert (await ask(served.app, "GET", "/api/v1/instances/5/file")).status == 404
     served.store.damaged = {KEY}
     assert (await ask(served.app, "GET", f"/api/v1/instances/{KEY}/file")).status == 409

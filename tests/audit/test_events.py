@@ -30,7 +30,7 @@ def told(message: AuditMessage) -> Parsed:
 
 
 def transfer(
-    way: Way, peer: Origin | str, subject: Subject = STUDY, reasons: dict[str, int] | None = None
+    way: Way, peer: Origin | str | Operator, subject: Subject = STUDY, reasons: dict[str, int] | None = None
 ) -> Parsed:
     made = Transfer(TransferKey(way, subject, peer), NOW, NOW + 5, {CT: 500, MR: 2}, reasons or {})
     return told(events().transfer(made))
@@ -99,6 +99,16 @@ def test_instances_given_up() -> None:
     message = transfer(Way.GIVEN_UP, "pacs", reasons={"no_context": 2, "max_age": 500})
     assert (message.event, message.outcome) == ("110104", "8")
     assert message.one("EventIdentification/EventOutcomeDescription/text()") == "max_age: 500, no_context: 2"
+
+
+def test_instances_an_operator_was_given() -> None:
+    message = transfer(Way.FETCHED, Operator(who="anna", address="192.0.2.9"))
+    assert (message.event, message.outcome) == ("110103", "0")
+    assert message.one("EventIdentification/@EventActionCode") == "R"
+    assert message.all("ActiveParticipant/@UserID") == ["anna", "4711"]
+    assert message.all("ActiveParticipant/@UserIsRequestor") == ["true", "false"]
+    assert message.one("ActiveParticipant[@UserID='anna']/@NetworkAccessPointID") == "192.0.2.9"
+    assert (message.study, message.sop_classes, message.patient) == ("1.2.3", {CT: 500, MR: 2}, WITHHELD)
 
 
 def test_a_patient_is_told_where_that_is_asked_for() -> None:

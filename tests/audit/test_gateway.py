@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +135,31 @@ async def test_a_repository_that_is_not_there_is_in_nobodys_way(tmp_path: Path) 
     assert b"audit messages do not get through (syslog): no connection to 127.0.0.1" in readiness
     assert len((tmp_path / "audit.log").read_bytes().splitlines()) == 5, "the file has all the same"
     assert metric(gateway, 'dicom_router_audit_messages_total{outcome="dropped",outlet="syslog"} 5.0')
+
+
+async def test_who_fetches_files_is_told_with_their_study(tmp_path: Path) -> None:
+    gateway = make(write_configuration(tmp_path, extra="audit: {file: audit.log, events: [operators]}\n"))
+    async with running(gateway) as target:
+        await scu.send(target, [sample(tmp_path / "study")], on_result=lambda _: None)
+        (delivery,) = (await waiting(gateway))["deliveries"]
+        for _ in range(2):
+            assert b"200 OK" in await ask(gateway, f"GET /api/v1/instances/{delivery['key']}/file")
+    (message,) = [parse(line) for line in (tmp_path / "audit.log").read_bytes().splitlines()]
+    assert message.event == "110103"
+    assert message.all("ActiveParticipant/@UserID")[0] == "http"
+    assert message.study not in ("", "unknown")
+    assert list(message.sop_classes.values()) == [2]
+
+
+async def waiting(gateway: Gateway) -> dict[str, list[dict[str, str]]]:
+    """What ``/queue`` says as soon as something is in it."""
+    with anyio.fail_after(20):
+        while True:
+            answer = await ask(gateway, "GET /api/v1/queue")
+            page: dict[str, list[dict[str, str]]] = json.loads(answer.partition(b"\r\n\r\n")[2])
+            if page["deliveries"]:
+                return page
+            await anyio.sleep(0.02)
 
 
 async def test_who_fails_in_the_handshake_is_told(tmp_path: Path) -> None:

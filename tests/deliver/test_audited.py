@@ -10,9 +10,10 @@ import anyio
 import pytest
 
 from router.audit.auditor import Auditor
+from router.audit.lookup import HEAD_BYTES
 from router.clock import ManualClock
 from router.config.audit import Audit
-from router.deliver.audited import HEAD_BYTES, AuditedQueue
+from router.deliver.audited import AuditedQueue
 from router.errors import StorageError
 from router.model import Delivery, DeliveryState, Instance, Outcome, Priority, Reason
 from tests.audit import auditors
