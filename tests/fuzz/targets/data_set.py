@@ -181,7 +181,7 @@ def _bare(values: tuple[Value, ...] | None) -> str:
     if values is None:
         return "absent"
     texts = [
-        value.strip(_PADDING).rstrip("=").rstrip() if isinstance(value, str) else repr(value)
+        value.strip(_PADDING).rstrip("=" + _PADDING) if isinstance(value, str) else repr(value)
         for value in values
     ]
     return repr([text for text in texts if text])
