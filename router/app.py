@@ -201,7 +201,7 @@ class Gateway:
             await self._announce()
             await self._stop.wait()
             await self._drain(lanes, listeners)
-            http.stop()
+            await http.stop()
             parts.cancel_scope.cancel()
 
     def _make_http(self, admin: Admin, keys: Keyring, auditor: Auditor) -> HttpServer:

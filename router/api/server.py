@@ -12,6 +12,7 @@ import socket
 from collections.abc import Generator
 from typing import cast
 
+import anyio
 import uvicorn
 
 from router.api.connections import Connections
@@ -49,6 +50,7 @@ class HttpServer:
             timeout_graceful_shutdown=SHUTDOWN_S,
         )
         self._server = _Server(config)
+        self._ended = anyio.Event()
         self._socket: socket.socket | None = None
 
     def bind(self, host: str, port: int) -> None:
@@ -78,14 +80,20 @@ class HttpServer:
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
+            for listening in getattr(
+                self._server, "servers", ()
+            ):  # where it was cancelled it has not done so
+                listening.close()
             self.close()
+            self._ended.set()
 
     def close(self) -> None:
         """Let go of the port."""
         if self._socket is not None:
             self._socket.close()
 
-    def stop(self) -> None:
-        """Let the requests under way end, then make ``serve`` return."""
+    async def stop(self) -> None:
+        """Take no more requests, let those under way end within ``SHUTDOWN_S``, and make ``serve`` return."""
         self._connections.hang_up()
         self._server.should_exit = True
+        await self._ended.wait()

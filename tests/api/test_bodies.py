@@ -84,5 +84,5 @@ async def over_a_socket(served: Served, pieces: Iterator[bytes]) -> bytes:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve)
         answer = await to_thread.run_sync(talk)
-        server.stop()
+        await server.stop()
     return answer

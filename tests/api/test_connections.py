@@ -41,7 +41,7 @@ class Door(Served):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.server.serve)
             yield
-            self.server.stop()
+            await self.server.stop()
 
     def has(self, sample: str) -> bool:
         return sample.encode() in self.telemetry.render()

@@ -10,7 +10,7 @@ import pytest
 from anyio import to_thread
 
 from router.admin import Admin
-from router.api.http import METRICS_CACHE_S, HttpApp
+from router.api.http import METRICS_CACHE_S, HttpApp, Receive, Scope, Send
 from router.api.server import HttpServer
 from router.clock import ManualClock
 from router.config.settings import Modality, Settings
@@ -149,22 +149,53 @@ async def test_every_answer_is_described(served: Served) -> None:
     assert "DeliveryView" in description["components"]["schemas"]
 
 
-async def test_the_server_answers_on_a_port_of_the_systems_choice_and_stops(served: Served) -> None:
-    server = HttpServer(served.app)
+def get(port: int) -> tuple[int, bytes]:
+    """``/healthz`` over a real connection. Blocks."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/healthz")
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response.status, content
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_the_server_answers_on_a_port_of_the_systems_choice_and_stops(
+    served: Served, *, is_cancelled: bool
+) -> None:
+    for _ in range(2):  # what one left in the loop would deafen the next, which has its descriptor
+        server = HttpServer(served.app)
+        server.bind("127.0.0.1", 0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve)
+            assert await to_thread.run_sync(get, server.port) == (200, b'{"status":"alive"}')
+            if is_cancelled:
+                tasks.cancel_scope.cancel()
+            else:
+                await server.stop()
+
+
+async def test_a_request_under_way_is_answered_when_the_server_stops() -> None:
+    is_asked = anyio.Event()
+    answered: list[tuple[int, bytes]] = []
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        is_asked.set()
+        await anyio.sleep(0.3)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async def ask_for_it() -> None:
+        answered.append(await to_thread.run_sync(get, server.port))
+
+    server = HttpServer(slow)
     server.bind("127.0.0.1", 0)
-
-    def fetch() -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-        connection.request("GET", "/healthz")
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        return response.status, content
-
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve)
-        assert await to_thread.run_sync(fetch) == (200, b'{"status":"alive"}')
-        server.stop()
+        tasks.start_soon(ask_for_it)
+        await is_asked.wait()
+        await server.stop()
+    assert answered == [(200, b"late")]
 
 
 def test_a_taken_port_is_an_error_of_the_system_and_nothing_else() -> None:

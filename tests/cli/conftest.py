@@ -73,7 +73,7 @@ def remote(portal: BlockingPortal) -> Iterator[Remote]:
     server.bind("127.0.0.1", 0)
     serving = portal.start_task_soon(server.serve)
     yield Remote(url=f"http://127.0.0.1:{server.port}", store=store, switches=switches)
-    server.stop()
+    portal.call(server.stop)
     serving.result(timeout=20)
 
 

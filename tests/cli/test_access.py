@@ -61,7 +61,7 @@ def guarded(portal: BlockingPortal, tls: ListenerTls | None = None) -> Iterator[
     serving = portal.start_task_soon(server.serve)
     scheme = "https" if tls else "http"
     yield Remote(url=f"{scheme}://127.0.0.1:{server.port}", store=store, switches=switches)
-    server.stop()
+    portal.call(server.stop)
     serving.result(timeout=20)
 
 
