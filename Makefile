@@ -2,6 +2,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do "$$p" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+ALONE := tests/scenario tests/crash# they measure, or kill at moments: nothing else may run beside them
 .PHONY: setup run test lint types bench crash fuzz clean check
 .DEFAULT_GOAL := help
 
@@ -17,8 +18,13 @@ $(VENV)/.stamp: pyproject.toml
 setup: $(VENV)/.stamp ## .venv with everything that a developer needs
 run: setup ## the gateway with a demonstration series (ONCE=1 ends by itself with the verdict as its exit code)
 	@$(BIN)/python -m router demo -c deploy/router.yaml $(if $(ONCE),--once)
-test: setup ## every test; names what it skips for want of a peer program
+test: setup ## every test; names what it skips for want of a peer program (ARGS=... for some, one after the other)
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,$(ALONE))
+	$(BIN)/python -m pytest $(ALONE)
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 types: setup ## mypy --strict

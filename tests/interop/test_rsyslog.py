@@ -77,5 +77,6 @@ def test_what_happened_while_rsyslog_was_away_is_there_when_it_is_back(tmp_path:
             assert "do not get through (syslog)" in gateway.get("/readyz")
             rsyslog.start()
             messages = parsed(rsyslog.wait_for(4))
-            assert gateway.metrics()['dicom_router_audit_messages_total{outcome="sent",outlet="syslog"}'] == 4
+            sent = 'dicom_router_audit_messages_total{outcome="sent",outlet="syslog"}'
+            wait_until(lambda: gateway.metrics()[sent] == 4, "all are counted")  # rendered once a second
     assert [one.event for one in messages] == ["110100", "110104", "110102", "110104"]
