@@ -47,11 +47,11 @@ class Append:
 class Operation:
     """One change of the ledger, carried out inside the writer's transaction."""
 
-    __slots__ = ("due_at", "durable", "error")
+    __slots__ = ("durable", "error", "may_wait")
 
-    def __init__(self, *, durable: bool, due_at: float = 0.0) -> None:
+    def __init__(self, *, durable: bool, may_wait: bool = False) -> None:
         self.durable = durable  # False: it may be lost in a crash, because it will be done again then
-        self.due_at = due_at  # it may wait until then (monotonic), so that one transaction serves for many
+        self.may_wait = may_wait  # a moment, so that one transaction serves for many
         self.error: RouterError | None = None
 
     @property
@@ -86,11 +86,11 @@ class Change(Operation, Generic[T]):
         waiter: Waiter[T],
         *,
         durable: bool,
-        due_at: float = 0.0,
+        may_wait: bool = False,
         then: Callable[[T], None] | None = None,
         undo: Callable[[T], None] | None = None,
     ) -> None:
-        super().__init__(durable=durable, due_at=due_at)
+        super().__init__(durable=durable, may_wait=may_wait)
         self._run = run
         self._waiter = waiter
         self._then = then
