@@ -14,8 +14,9 @@ What holds this together:
 - While such a row cannot be committed, nobody is answered before the ledger is written.
 
 If a transaction fails, it is rolled back and each part is tried alone, so that only what cannot be done
-fails. Bytes of appends whose rows failed before they were answered lie unnamed in the segment, as dead as
-released ones.
+fails. What was stored for a part that failed is named by no row; but the frames of the failed transaction may
+lie in the ledger's log, whole, and a process that opens it before others have replaced them finds the row. So
+its space is used again only when a later commit is on stable storage (``_doubtful``).
 
 Everything here belongs to the writer's thread, but for ``distrust_log`` and the attributes that are read.
 """
@@ -56,6 +57,7 @@ class Commits:
         self.is_stuck = False  # these could not be committed; each later transaction tries again
         self._unsynced: list[ReleasedRow] | None = None  # None: every commit is on stable storage
         self._unsynced_since = 0.0
+        self._doubtful: list[ReleasedRow] = []  # stored, and named by nothing but a transaction that failed
         self._has_logged = False  # the last commit wrote to the log: SQLite syncs no other
         self._problem: RouterError | None = None  # of the last transaction that failed
         ledger.connection.set_wal_hook(self._count_pages)
@@ -69,6 +71,11 @@ class Commits:
     def has_unsynced(self) -> bool:
         """Something is committed that the power could take."""
         return self._unsynced is not None
+
+    @property
+    def has_doubtful(self) -> bool:
+        """A commit is wanted, so that space can be used again. May be asked in any thread."""
+        return bool(self._doubtful)
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -105,20 +112,21 @@ class Commits:
     def commit(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
         """Name these records and carry out these operations; what cannot be done has its error set."""
         if self.is_log_suspect and (problem := self._sync_log()) is not None:
-            self._release_unnamed(appends)
-            for append in appends:
-                append.error = problem
-            for operation in operations:
-                operation.error = problem if operation.durable else None
+            self._fail([*appends, *(o for o in operations if o.durable)], problem)
             appends, operations = [], [o for o in operations if not o.durable]
-        if not self._try(appends, operations):
-            if self._unnamed and not self._try((), ()):
-                self._refuse(appends, operations)
-                return
-            if appends and not self._try(appends, ()):
-                for append in appends:
-                    self._try((append,), ())
-            for operation in operations:
+        if self._try(appends, operations):
+            return
+        if self._unnamed and not self._try((), ()):
+            self._refuse(appends, operations)
+            return
+        is_one = len(appends) + len(operations) == 1
+        if not is_one and appends and self._try(appends, ()):
+            appends = ()
+        for append in appends:
+            if append.error is None:
+                self._try((append,), ())
+        for operation in operations:
+            if operation.error is None:
                 self._try((), (operation,))
 
     def _try(self, appends: Sequence[Append], operations: Sequence[Operation]) -> bool:
@@ -130,14 +138,8 @@ class Commits:
             self._transact(appends, operations)
         except Exception as error:  # a defect in one operation must not stop the only writer there is
             problem = self._problem = self._roll_back(error)
-            if len(appends) + len(operations) + len(self._unnamed) > 1:
-                return False
-            items: list[Item] = [*appends, *operations]
-            for item in items:
-                item.error = problem
-            self._release_unnamed(appends)
-            if isinstance(problem, StorageError):
-                self.on_disk_error(problem)
+            if len(appends) + len(operations) + len(self._unnamed) <= 1:
+                self._fail([*appends, *operations], problem)
             return False
         self._unnamed = []
         self.is_stuck = False
@@ -150,6 +152,9 @@ class Commits:
             self._unsynced = []
             self._unsynced_since = self._clock.monotonic()
         self._unsynced += ledger.take_released()
+        if self._has_logged:
+            self._unsynced += self._doubtful
+            self._doubtful = []
         if ledger.is_synced and self._has_logged:
             self._let_go()
         elif ledger.is_synced:
@@ -175,10 +180,13 @@ class Commits:
         ledger.sync_commits(is_new_tail or any(o.durable for o in operations))
         new = [a for a in appends if a.old is None]
         rows = [_row(a) for a in (*self._unnamed, *new)]
-        if not is_new_tail and not operations and len(new) == len(appends) and len(chunks(len(rows))) == 1:
+        is_plain = not is_new_tail and not operations and not self._doubtful and len(new) == len(appends)
+        if is_plain and len(chunks(len(rows))) == 1:
             ledger.insert(rows)  # a single statement is its own transaction
             return
         ledger.begin()
+        if self._doubtful:
+            ledger.log_something()  # in the place of the frames that may come back
         if is_new_tail and tail is not None:
             ledger.note_tail(tail)
         if rows:
@@ -192,21 +200,20 @@ class Commits:
     def _refuse(self, appends: Sequence[Append], operations: Sequence[Operation]) -> None:
         """What was answered could not be named: nothing may overtake it."""
         self.is_stuck = True
-        problem = self._problem
-        self._release_unnamed(appends)
-        items: list[Item] = [*appends, *operations]
+        self._fail([*appends, *operations], self._problem)
+
+    def _fail(self, items: Sequence[Item], problem: RouterError | None) -> None:
+        """These cannot be done. What was stored for them stays until no crash can bring back its name."""
         for item in items:
             item.error = problem
+            if not isinstance(item, Append):
+                if item.stored is not None:
+                    self._doubtful.append(item.stored)
+            elif item.result is not None:
+                self._doubtful.append((item.key, item.result.place.segment, item.length))
+                item.result = None
         if isinstance(problem, StorageError):
             self.on_disk_error(problem)
-
-    def _release_unnamed(self, appends: Sequence[Append]) -> None:
-        """Their bytes are in a segment, but no row names them: as if released."""
-        now = self._clock.monotonic()
-        for append in appends:
-            if append.result is not None:
-                self._segments.release(append.result.place.segment, append.length, now)
-                append.result = None
 
     # Stable storage
 

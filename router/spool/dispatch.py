@@ -19,6 +19,7 @@ from router.model import Delivery, Outcome, Priority, Routed
 from router.spool.gates import Gate, Gates
 from router.spool.ledger import Ledger
 from router.spool.objects import Objects
+from router.spool.rows import ReleasedRow
 from router.spool.schema import LARGE
 from router.spool.work import Change
 from router.spool.writer import SOON_S, Writer
@@ -204,11 +205,12 @@ class Dispatch(Objects):
         run: Callable[[Ledger], T],
         *,
         durable: bool = True,
+        stored: ReleasedRow | None = None,
         then: Callable[[T], None] | None = None,
         undo: Callable[[T], None] | None = None,
     ) -> T:
         waiter: asyncio.Future[T] = self._future()
-        self._writer.submit(Change(run, waiter, durable=durable, then=then, undo=undo))
+        self._writer.submit(Change(run, waiter, durable=durable, stored=stored, then=then, undo=undo))
         return await waiter
 
     async def _change_soon(self, run: Callable[[Ledger], T], *, then: Callable[[T], None]) -> T:

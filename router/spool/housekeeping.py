@@ -167,8 +167,11 @@ class Housekeeper:
 
     def probe(self) -> None:
         """After a failure: see whether records and ledger can be written again."""
-        if self.condition.is_failing and not self.condition.is_gone:
+        if self.condition.is_gone:
+            return
+        if self.condition.is_failing:
             self.condition.write_probe()
+        if self.condition.is_failing or self._writer.commits.has_doubtful:
             self._change(lambda _: None)  # syncs the ledger's log
             self.condition.is_failing = False
 

@@ -67,7 +67,7 @@ class LargeObject:
             raise self._failed(error) from error
 
     async def commit(self, data_set_offset: int) -> Instance:
-        """Make the object durable, then name it in the ledger. ``StorageError``: nothing is left behind."""
+        """Make the object durable, then name it in the ledger. ``StorageError``: nothing stays behind."""
         key = self._seam.next_key()
         instance = Instance(
             key=key,
@@ -83,13 +83,8 @@ class LargeObject:
         except BaseException:  # cancelled before it began
             await self.abandon()
             raise
-        self._is_over = True  # from here the ledger decides: what it does not name goes at the next open
-        try:
-            await self._seam.name_in_ledger(instance)
-        except StorageError:
-            with suppress(OSError):
-                await anyio.to_thread.run_sync(remove, self._seam.directory, key)
-            raise
+        self._is_over = True  # from here the writer decides: it lets go what cannot be named
+        await self._seam.name_in_ledger(instance)
         return instance
 
     async def abandon(self) -> None:

@@ -262,12 +262,13 @@ class Spool(Dispatch):
             encode_arrival(instance.arrival).decode(),
         )
 
-        def committed(_: None) -> None:
-            self._large_count += 1
-            self._large_bytes += place.length_bytes
-            self._handover.add(instance)
-
-        await self._change(lambda ledger: ledger.insert((row,)), then=committed)
+        self._large_count += 1  # from now on: where it cannot be named, it is released
+        self._large_bytes += place.length_bytes
+        await self._change(
+            lambda ledger: ledger.insert((row,)),
+            stored=(instance.key, LARGE, place.length_bytes),
+            then=lambda _: self._handover.add(instance),
+        )
 
     def _next_key(self) -> int:
         """Time-ordered and strictly rising, also where the clock goes back."""

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from router.errors import RouterError
 from router.model import Arrival, Buffer, Instance, Place
 from router.spool.ledger import Ledger
+from router.spool.rows import ReleasedRow
 
 T = TypeVar("T")
 Waiter = asyncio.Future[T] | Future[T]
@@ -47,11 +48,12 @@ class Append:
 class Operation:
     """One change of the ledger, carried out inside the writer's transaction."""
 
-    __slots__ = ("durable", "error", "may_wait")
+    __slots__ = ("durable", "error", "may_wait", "stored")
 
-    def __init__(self, *, durable: bool, may_wait: bool = False) -> None:
+    def __init__(self, *, durable: bool, may_wait: bool = False, stored: ReleasedRow | None = None) -> None:
         self.durable = durable  # False: it may be lost in a crash, because it will be done again then
         self.may_wait = may_wait  # a moment, so that one transaction serves for many
+        self.stored = stored  # what it names, to be let go if it cannot
         self.error: RouterError | None = None
 
     @property
@@ -87,10 +89,11 @@ class Change(Operation, Generic[T]):
         *,
         durable: bool,
         may_wait: bool = False,
+        stored: ReleasedRow | None = None,
         then: Callable[[T], None] | None = None,
         undo: Callable[[T], None] | None = None,
     ) -> None:
-        super().__init__(durable=durable, may_wait=may_wait)
+        super().__init__(durable=durable, may_wait=may_wait, stored=stored)
         self._run = run
         self._waiter = waiter
         self._then = then

@@ -1,0 +1,133 @@
+"""A transaction that failed may come back: its frames lie in the ledger's log until others replace them.
+
+SQLite writes a transaction's frames, then syncs. Where the sync fails it forgets them; but they are in the
+file, and a process that opens it before the next commit finds them, whole. So what such a transaction named
+must stay where it is until then.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from router.clock import ManualClock
+from router.errors import StorageError
+from router.model import Instance
+from router.spool import Spool
+from router.spool.housekeeping import CLEAN_IDLE_S
+from tests.spool.crashing import CrashingFiles, CrashingVfs, Disk, Inode
+from tests.spool.samples import (
+    META,
+    MIB,
+    append,
+    arrival,
+    content,
+    deliver,
+    keep_house,
+    opened,
+    read,
+    routed,
+)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path / "before", random.Random(1))
+    with CrashingVfs(disk):
+        yield disk
+    disk.close()
+
+
+@pytest.fixture
+async def spool(disk: Disk, clock: ManualClock) -> AsyncIterator[Spool]:
+    async with opened(disk.root / "spool", clock, files=CrashingFiles(disk)) as one:
+        yield one
+
+
+@contextmanager
+def commits_that_fail(disk: Disk) -> Iterator[None]:
+    """SQLite writes, and cannot sync."""
+    genuine = disk.sync
+
+    def sync(inode: Inode, by: object) -> bool:
+        return isinstance(by, int) and genuine(inode, by)
+
+    disk.sync = sync  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        disk.sync = genuine  # type: ignore[method-assign]
+
+
+async def all_whole(left: Path, clock: ManualClock) -> list[Instance]:
+    """What the next process has, each read."""
+    async with opened(left / "spool", clock) as spool:
+        found = await spool.take_unrouted(99)
+        for instance in found:
+            await read(spool, instance)
+        return found
+
+
+async def test_a_large_object_that_could_not_be_named_comes_back_whole_or_not_at_all(
+    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path
+) -> None:
+    kept = await append(spool, 1)
+    large = spool.start_large(arrival("1.2.3"))
+    await large.write([content(2, 3 * MIB)])
+    with commits_that_fail(disk), pytest.raises(StorageError):
+        await large.commit(len(META))
+    left = disk.after_kill(tmp_path / "after")
+    assert kept.key in {i.key for i in await all_whole(left.root, clock)}
+    left.close()
+
+
+async def test_the_copy_of_a_record_stays_while_its_move_may_come_back(
+    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path
+) -> None:
+    kept = await append(spool, 1, 60_000)
+    await deliver(spool, clock, await append(spool, 2, MIB - 100_000))
+    last = await append(spool, 3, MIB - 50_000)
+    await deliver(spool, clock, last)
+    assert last.place.segment != kept.place.segment
+    await append(spool, 4, 1000)  # there is no room for the copy: it begins another segment
+    clock.advance(CLEAN_IDLE_S)
+    with commits_that_fail(disk), pytest.raises(StorageError):
+        await keep_house(spool, spool.housekeeper.clean)
+    lefts: list[Disk] = []
+    disk.on_crash = lambda: lefts.append(disk.after_kill(tmp_path / "after"))
+    disk.crash_at = disk.operations + 1  # when its bytes are written
+    await append(spool, 5, MIB - 50_000)  # too long for the rest of that segment, which nothing else needs
+    (found,) = [i for i in await all_whole(lefts[0].root, clock) if i.key == kept.key]
+    assert found.content_hash == kept.content_hash
+    lefts[0].close()
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+async def test_space_that_was_kept_for_that_is_used_again_after_the_next_commit(
+    spool: Spool, disk: Disk, clock: ManualClock, is_busy: bool
+) -> None:
+    first = await append(spool, 1)
+    large = spool.start_large(arrival("1.2.3"))
+    await large.write([content(2, 3 * MIB)])
+    with commits_that_fail(disk), pytest.raises(StorageError):
+        await large.commit(len(META))
+    if is_busy:
+        await spool.route([routed(first, "pacs")], clock.now())
+        await spool.sync()
+    else:
+        await keep_house(spool, spool.housekeeper.probe)
+    stats = await spool.stats()
+    assert (stats.large_objects, stats.bytes_live) == (0, first.place.length_bytes)
+    await keep_house(spool, spool.housekeeper.delete_doomed)
+    assert not [*(disk.root / "spool" / "large").iterdir()]
+    assert is_busy or list(spool.problems) == []
+
+
+async def test_a_part_that_fails_is_told_why(spool: Spool, disk: Disk, clock: ManualClock) -> None:
+    await append(spool, 1, 60_000)
+    with commits_that_fail(disk), pytest.raises(StorageError, match="IOError"):
+        await append(spool, 2, MIB - 50_000)  # in a segment that the ledger has to note
