@@ -44,6 +44,7 @@ class Commits:
     """Names records in the ledger and changes it, a batch in a transaction."""
 
     def __init__(self, ledger: Ledger, segments: Segments, files: Files, clock: Clock) -> None:
+        self.checkpoints = ledger.checkpoints
         self.wal_pages = 0  # of the write-ahead log
         self.is_log_suspect = False  # a sync of the log failed, and nobody knows what of it is on the disk
         self.on_disk_error: Callable[[StorageError], None] = lambda error: None
@@ -265,17 +266,19 @@ class Commits:
         if self.is_log_suspect and self._sync_log() is not None:
             return
         try:
-            self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            is_done = self.checkpoints.finish(self._ledger.connection)
         except apsw.Error as error:
             self.is_log_suspect |= isinstance(error, apsw.IOError)
             return  # the log grows on, and the next one tries again
-        self.wal_pages = 0  # until the next commit says how long the log is
+        if is_done:
+            self.wal_pages = 0  # until the next commit says how long the log is
 
     def finish(self) -> None:
         """At the end: everything is durable, or the log is left for the next start."""
         self._try((), ())
         self.sync()
-        if self.is_log_suspect and self._sync_log() is not None:
+        is_unknown = self.is_log_suspect and self._sync_log() is not None
+        if is_unknown or self.checkpoints.is_suspect:
             self._ledger.keep_log()
 
 

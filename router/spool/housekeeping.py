@@ -146,12 +146,10 @@ class Housekeeper:
             if commits.is_log_suspect:
                 self._change(lambda _: None)  # writes and syncs it once more; raises where that fails
             try:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                commits.checkpoints.make(self._connection)
             except apsw.IOError:
                 commits.distrust_log()  # the first thing that it does is to sync the log
                 raise
-            except apsw.BusyError:
-                pass  # the writer is at it itself
             self._writer.finish_checkpoint()
 
     def delete_doomed(self) -> None:

@@ -29,6 +29,7 @@ from router.model import (
     Transcoding,
     Wish,
 )
+from router.spool.checkpoints import Checkpoints
 from router.spool.files import Files
 from router.spool.releasing import Bindings, Releases
 from router.spool.rows import (
@@ -46,6 +47,7 @@ from router.spool.schema import (
     DELIVERY_CODE,
     HELD,
     KEY_MASK,
+    LEDGER_NAME,
     ORDINALS,
     PENDING,
     PRIORITIES,
@@ -106,6 +108,7 @@ class Ledger(Releases):
         self.owner = owner
         self.released: list[ReleasedRow] = []
         self.log_fd = open_log(directory, files)
+        self.checkpoints = Checkpoints(directory / LEDGER_NAME, files)
         self._retention_s = retention_s
         self._destinations: dict[str, int] = {}
         self._is_full_sync = True
@@ -152,6 +155,7 @@ class Ledger(Releases):
         with suppress(apsw.Error):  # a failing disk: the log stays, and is read at the next start
             self.connection.close()
         os.close(self.log_fd)
+        self.checkpoints.close()
 
     def log_something(self) -> None:
         """Make the transaction write to the log, whatever else is in it. Changes nothing."""

@@ -1,17 +1,23 @@
-"""A transaction that failed may come back: its frames lie in the ledger's log until others replace them.
+"""What a failed sync leaves in the ledger.
+
+A transaction that failed may come back: its frames lie in the ledger's log until others replace them.
 
 SQLite writes a transaction's frames, then syncs. Where the sync fails it forgets them; but they are in the
 file, and a process that opens it before the next commit finds them, whole. So what such a transaction named
 must stay where it is until then.
+
+A checkpoint that failed leaves pages in the ledger's file that no later sync writes.
 """
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import apsw
 import pytest
 
 from router.clock import ManualClock
@@ -19,6 +25,7 @@ from router.errors import StorageError
 from router.model import Instance
 from router.spool import Spool
 from router.spool.housekeeping import CLEAN_IDLE_S
+from router.spool.schema import LEDGER_NAME
 from tests.spool.crashing import CrashingFiles, CrashingVfs, Disk, Inode
 from tests.spool.samples import (
     META,
@@ -55,6 +62,25 @@ def commits_that_fail(disk: Disk) -> Iterator[None]:
 
     def sync(inode: Inode, by: object) -> bool:
         return isinstance(by, int) and genuine(inode, by)
+
+    disk.sync = sync  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        disk.sync = genuine  # type: ignore[method-assign]
+
+
+@contextmanager
+def syncs_that_fail(disk: Disk, path: Path) -> Iterator[None]:
+    """Syncs of this file, each of which forgets what it could not write."""
+    genuine, file = disk.sync, disk._named(path)
+
+    def sync(inode: Inode, by: object) -> bool:
+        disk.error = errno.EIO if inode is file else None
+        try:
+            return genuine(inode, by)
+        finally:
+            disk.error = None
 
     disk.sync = sync  # type: ignore[method-assign]
     try:
@@ -131,3 +157,32 @@ async def test_a_part_that_fails_is_told_why(spool: Spool, disk: Disk, clock: Ma
     await append(spool, 1, 60_000)
     with commits_that_fail(disk), pytest.raises(StorageError, match="IOError"):
         await append(spool, 2, MIB - 50_000)  # in a segment that the ledger has to note
+
+
+async def test_the_ledger_is_whole_after_a_checkpoint_that_failed(
+    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = spool.housekeeper
+    for seed in range(50):
+        await append(spool, seed)
+    await spool.sync()
+    path = disk.root / "spool" / LEDGER_NAME
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as reader, reader:
+        assert reader.execute("SELECT count(*) FROM instances").get == 50  # needs the log, from here on
+        for seed in range(50, 60):
+            await append(spool, seed)
+        await spool.sync()
+        house._writer.commits.checkpoints.make(house._connection)  # moves half, and does not sync it
+    await append(spool, 60)
+    await spool.sync()
+    with syncs_that_fail(disk, path), pytest.raises(apsw.IOError):
+        house._writer.commits.checkpoints.make(house._connection)
+    monkeypatch.setattr("router.spool.commits.CHECKPOINT_PAGES", 0)
+    with suppress(OSError):  # who opens it is told once more
+        await keep_house(spool, house.checkpoint)
+    await keep_house(spool, house.checkpoint)
+    await append(spool, 61)
+    await spool.sync()  # the log has started over
+    left = disk.after_power_failure(tmp_path / "after")
+    assert len(await all_whole(left.root, clock)) == 62
+    left.close()
