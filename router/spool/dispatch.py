@@ -22,7 +22,7 @@ from router.spool.objects import Objects
 from router.spool.rows import ReleasedRow
 from router.spool.schema import LARGE
 from router.spool.work import Change
-from router.spool.writer import SOON_S, Writer
+from router.spool.writer import LATER_S, SOON_S, Writer
 
 T = TypeVar("T")
 
@@ -40,7 +40,8 @@ class Dispatch(Objects):
     async def route(self, items: Sequence[Routed], now: float) -> None:
         """Store decisions and make their deliveries, in one transaction. An instance is routed only once.
 
-        A lane that waits for work has its deliveries leased in the same transaction and needs no claim.
+        A lane that waits for work has its deliveries leased in the same transaction and needs no claim. Where
+        there is work for none, the transaction is left for later, and who routes gathers meanwhile.
         """
         if not items:
             return
@@ -64,7 +65,9 @@ class Dispatch(Objects):
             for name in urgent:
                 self._gates.of(name).urgency.set()
 
-        await self._change_soon(lambda ledger: ledger.route(pairs, leases), then=routed)
+        makes_work = any(item.decision.destinations and not item.decision.hold for item in items)
+        within_s = SOON_S if makes_work else LATER_S
+        await self._change_soon(lambda ledger: ledger.route(pairs, leases), within_s=within_s, then=routed)
 
     def _hand_over(self, items: Sequence[Routed], now: float) -> list[tuple[Gate, Delivery]]:
         """The deliveries that lanes wait for, as many as they asked for. Large objects may come twice."""
@@ -151,7 +154,9 @@ class Dispatch(Objects):
         if promptly:
             await self._change(lambda ledger: ledger.record(outcomes), durable=False, then=self._gates.wake)
         else:
-            await self._change_soon(lambda ledger: ledger.record(outcomes), then=self._gates.wake)
+            await self._change_soon(
+                lambda ledger: ledger.record(outcomes), within_s=SOON_S, then=self._gates.wake
+            )
 
     async def sync(self) -> None:
         """Return when everything committed so far is on stable storage and what it released is free."""
@@ -213,15 +218,22 @@ class Dispatch(Objects):
         self._writer.submit(Change(run, waiter, durable=durable, stored=stored, then=then, undo=undo))
         return await waiter
 
-    async def _change_soon(self, run: Callable[[Ledger], T], *, then: Callable[[T], None]) -> T:
-        """A change that rides with the next append, or is made ``SOON_S`` later.
+    async def _change_soon(
+        self, run: Callable[[Ledger], T], *, within_s: float, then: Callable[[T], None]
+    ) -> T:
+        """A change that rides with the next transaction, or has one ``within_s`` from now.
 
         Waking the writer costs more than such a change: under load it saves half of all wake-ups.
         """
         waiter: asyncio.Future[T] = self._future()
-        self._writer.submit_later(Change(run, waiter, durable=False, may_wait=True, then=then))
-        if self._look_at is None:
-            self._look_at = asyncio.get_running_loop().call_later(SOON_S, self._look)
+        due_at = self._clock.monotonic() + within_s
+        self._writer.submit_later(Change(run, waiter, durable=False, due_at=due_at, then=then))
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + within_s
+        if self._look_at is None or self._look_at.when() > look_at:
+            if self._look_at is not None:
+                self._look_at.cancel()
+            self._look_at = loop.call_at(look_at, self._look)
         return await waiter
 
     def _look(self) -> None:

@@ -48,11 +48,11 @@ class Append:
 class Operation:
     """One change of the ledger, carried out inside the writer's transaction."""
 
-    __slots__ = ("durable", "error", "may_wait", "stored")
+    __slots__ = ("due_at", "durable", "error", "stored")
 
-    def __init__(self, *, durable: bool, may_wait: bool = False, stored: ReleasedRow | None = None) -> None:
+    def __init__(self, *, durable: bool, due_at: float = 0.0, stored: ReleasedRow | None = None) -> None:
         self.durable = durable  # False: it may be lost in a crash, because it will be done again then
-        self.may_wait = may_wait  # a moment, so that one transaction serves for many
+        self.due_at = due_at  # it may wait until then (monotonic), so that one transaction serves for many
         self.stored = stored  # what it names, to be let go if it cannot
         self.error: RouterError | None = None
 
@@ -88,12 +88,12 @@ class Change(Operation, Generic[T]):
         waiter: Waiter[T],
         *,
         durable: bool,
-        may_wait: bool = False,
+        due_at: float = 0.0,
         stored: ReleasedRow | None = None,
         then: Callable[[T], None] | None = None,
         undo: Callable[[T], None] | None = None,
     ) -> None:
-        super().__init__(durable=durable, may_wait=may_wait, stored=stored)
+        super().__init__(durable=durable, due_at=due_at, stored=stored)
         self._run = run
         self._waiter = waiter
         self._then = then

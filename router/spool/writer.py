@@ -6,7 +6,8 @@ Order, and what a failure at each step does:
    appends fail, the segment is closed and never written again, the others of the batch go on.
 2. Whoever had them appended resumes where the ledger may follow (``commits``): one wake-up of the loop.
 3. One transaction names them in the ledger and carries out all waiting operations; at once where somebody
-   waits for that, else with what comes within ``SOON_S``.
+   waits for that, else with what comes until the first of them is due. A transaction costs more than its
+   rows: one for each batch took half as long again as the batch itself.
 4. Everybody else resumes.
 
 While a batch is synced, the next one gathers. Nothing polls: ``submit`` rings a bell (a bare lock, which
@@ -33,8 +34,9 @@ from router.spool.work import Append, Item, Operation
 
 BATCH_ITEMS = 256  # more than that adds to the wait of the first, and nothing to the rate
 BATCH_BYTES = 16 * 1024 * 1024
-SOON_S = 0.002  # what may wait is committed after so long
-TOGETHER = 64  # or when there is so much of it
+SOON_S = 0.002  # what somebody waits for, though not this very moment, is committed after so long
+LATER_S = 0.02  # and what nobody waits for
+TOGETHER = 128  # or when there is so much of it
 
 _log = get_logger("spool")
 
@@ -59,7 +61,7 @@ class Writer:
         self._missing = 0  # appends that a muster waits for
         self._untold: list[Item] = []  # of the batch under way
         self._later: list[Operation] = []  # taken, and left for the next transaction
-        self._due_at: float | None = None  # when that is made at the latest; monotonic
+        self._due_at = math.inf  # when that is made at the latest; monotonic
         self._is_stopping = False
         self._has_checkpoint = False
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -122,7 +124,7 @@ class Writer:
 
     def _rest(self) -> None:
         """Until the bell rings, or something that was left for later is due."""
-        if self._due_at is not None:
+        if self._due_at < math.inf:
             if not self._bell.acquire(timeout=max(self._due_at - self._now(), 0.0)):
                 self._due_at = -math.inf
         elif not self.commits.has_unsynced:
@@ -193,11 +195,11 @@ class Writer:
             self.appended_at = self._now()
             self._store(appends)
         left = self._answer(appends, operations)
-        if not left and all(o.may_wait for o in operations) and not self._is_due(len(operations)):
+        if not left and not self._is_due(operations):
             self._later += operations
             self._untold = []
             return
-        operations[:0], self._later, self._due_at = self._later, [], None
+        operations[:0], self._later, self._due_at = self._later, [], math.inf
         self._untold = [*left, *operations]
         self.commits.commit(left, operations)
 
@@ -221,14 +223,13 @@ class Writer:
         if items:
             self.on_batch(list(items))
 
-    def _is_due(self, more: int = 0) -> bool:
+    def _is_due(self, fresh: Sequence[Operation] = ()) -> bool:
         """Whether what was left for later has waited long enough, or is enough for a transaction."""
-        left = len(self._later) + more + (0 if self.commits.is_stuck else self.commits.owed)
+        left = len(self._later) + len(fresh) + (0 if self.commits.is_stuck else self.commits.owed)
         if not left:
             return False
         now = self._now()
-        if self._due_at is None:
-            self._due_at = now + SOON_S
+        self._due_at = min(self._due_at, now + LATER_S, *(o.due_at for o in fresh))
         return now >= self._due_at or left >= TOGETHER or self._is_stopping
 
     # The bytes

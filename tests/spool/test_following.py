@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pytest
 
 from router.clock import ManualClock
 from router.errors import CorruptRecord, StorageError
-from router.spool.ledger import Ledger
+from router.spool.ledger import Ledger, NewRow
+from router.spool.writer import TOGETHER
 from tests.spool.samples import append, claim, content, crash_copy, opened, read, routed
 
 
@@ -143,3 +144,55 @@ async def test_decisions_that_come_one_by_one_are_committed_together(
                 tasks.start_soon(spool.route, [routed(instance, "pacs")], clock.now())
         assert len(commits) < 10
         assert len(await claim(spool, clock, limit=99)) == 40
+
+
+async def test_what_nobody_waits_for_is_committed_with_what_somebody_does(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("dispatch", "writer"):
+        monkeypatch.setattr(f"router.spool.{module}.LATER_S", 60.0)
+    async with opened(tmp_path, clock) as spool:
+        unwanted, wanted, late = [await append(spool, seed) for seed in range(3)]
+        await spool.sync()
+        ended: list[str] = []
+
+        async def drop() -> None:
+            await spool.route([routed(unwanted)], clock.now())
+            ended.append("dropped")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drop)
+            await anyio.sleep(0.05)
+            assert not ended
+            with anyio.fail_after(5):
+                await spool.route([routed(wanted, "pacs")], clock.now())
+            ended.append("routed")
+        assert ended == ["dropped", "routed"]
+        with anyio.fail_after(5):
+            (trace,) = await spool.trace(late.arrival.sop_instance_uid)
+        assert trace.instance == late
+
+
+async def test_rows_come_in_few_transactions_and_at_the_latest_with_a_question(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inserted: list[int] = []
+    insert = Ledger.insert
+
+    def counting(self: Ledger, rows: Sequence[NewRow]) -> None:
+        inserted.append(len(rows))
+        insert(self, rows)
+
+    monkeypatch.setattr("router.spool.writer.LATER_S", 60.0)
+    async with opened(tmp_path, clock) as spool:
+        await append(spool, 0)
+        monkeypatch.setattr(Ledger, "insert", counting)
+        for seed in range(1, 50):
+            last = await append(spool, seed, 50)
+        assert not inserted
+        (trace,) = await spool.trace(last.arrival.sop_instance_uid)
+        assert trace.instance == last
+        for seed in range(TOGETHER):
+            await append(spool, seed, 50)
+        await spool.stats()
+        assert inserted == [49, TOGETHER]
