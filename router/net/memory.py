@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 
 FLOOD = 64  # associations at once, from which on it is worth it
+CALM = 10  # so often asked without a flood: what the last ones held is free, too
 
 
 class Ebb:
@@ -16,14 +17,19 @@ class Ebb:
 
     def __init__(self) -> None:
         self._most = 0
+        self._calm = CALM  # for how many times there has been none
 
     def is_over(self, associations: int) -> bool:
-        """There were many, and at least half of them are gone: true once for each flood."""
+        """True whenever half of them are gone, and once more when it has been calm for a while."""
+        self._calm = self._calm + 1 if associations < FLOOD else 0
         self._most = max(self._most, associations)
-        if self._most < FLOOD or associations > self._most // 2:
-            return False
-        self._most = associations
-        return True
+        if self._most >= FLOOD and associations <= self._most // 2:
+            self._most = associations
+            return True
+        if self._calm == CALM:
+            self._most = associations
+            return True
+        return False
 
 
 def give_back() -> None:

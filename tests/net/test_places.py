@@ -8,7 +8,7 @@ import pytest
 
 from router.config.settings import Limits
 from router.net import rate
-from router.net.memory import FLOOD, Ebb, give_back
+from router.net.memory import CALM, FLOOD, Ebb, give_back
 from router.net.places import IDLE_S, LOOK_S, MOST_SILENT, SILENT_S, Places
 from router.net.rate import BURST_S, Bucket, Buckets, peer_key
 from router.net.repeats import EVERY_S, MOST_KINDS, Repeats
@@ -151,9 +151,10 @@ def test_from_too_many_peers_there_is_one_line_for_all() -> None:
     assert repeats.left_out(EVERY_S + 1, "rejected", "another") == 0  # those of before are forgotten
 
 
-def test_memory_is_given_back_once_after_each_flood() -> None:
+def test_memory_is_given_back_while_a_flood_ends_and_when_it_has_been_calm() -> None:
     ebb = Ebb()
-    assert not any(ebb.is_over(count) for count in (0, 10, FLOOD - 1, 0))
+    assert not any(ebb.is_over(count) for count in (0, 10, FLOOD - 1, 0) * CALM)
     counts = (FLOOD * 4, FLOOD * 3, FLOOD * 2, FLOOD * 2, FLOOD, 0, 0)
     assert [ebb.is_over(count) for count in counts] == [False, False, True, False, True, True, False]
+    assert [ebb.is_over(0) for _ in range(3 * CALM)].count(True) == 1
     give_back()
