@@ -2,7 +2,8 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do "$$p" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-ALONE := tests/scenario tests/crash# they measure, or kill at moments: nothing else may run beside them
+# they measure, or kill at moments: nothing else may run beside them
+ALONE := tests/crash $(addprefix tests/scenario/test_,hostile.py isolation.py rate.py)
 .PHONY: setup run test lint types bench crash fuzz clean check
 .DEFAULT_GOAL := help
 

@@ -279,6 +279,7 @@ def measure(
     alone_s: float,
     flood: int,
     attacks: int = 1,
+    calm_s: float = CALM_S,
     limits: Mapping[str, object] = LIMITS,
 ) -> Outcome:
     """Alone, beside the attack, alone again; that as often as there are attacks."""
@@ -311,7 +312,7 @@ def measure(
             sent.update(normal.acknowledged)
             failures += normal.failures
             _at_rest(site, before)
-            time.sleep(CALM_S)
+            time.sleep(calm_s)
             afters.append(_at_rest(site, before))
         with suppress(ProgramError):  # counted below
             wait_until(lambda: sent <= site.uids(), _SETTLE_S, "everything arrives")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import struct
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,24 @@ def read_manifest(corpus: Path, part: str) -> tuple[CorpusFile, ...]:
 def valid_files(files: Iterable[CorpusFile]) -> tuple[CorpusFile, ...]:
     """Those that are valid instances."""
     return tuple(file for file in files if file.is_valid)
+
+
+def some_of_each(files: Iterable[CorpusFile], count: int = 1) -> tuple[CorpusFile, ...]:
+    """``count`` of each SOP class and transfer syntax; all of them with ``DICOM_ROUTER_EVERY_FILE=1``.
+
+    For what takes long and depends on the kind of file: with every file such tests take minutes each.
+    """
+    if wants_every_file():
+        return tuple(files)
+    kinds: dict[tuple[str, str], list[CorpusFile]] = defaultdict(list)
+    for file in files:
+        kinds[file.sop_class_uid, file.transfer_syntax_uid].append(file)
+    return tuple(file for kind in kinds.values() for file in kind[:count])
+
+
+def wants_every_file() -> bool:
+    """Whether time does not matter."""
+    return os.environ.get("DICOM_ROUTER_EVERY_FILE") == "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ takes some minutes.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from router.dicom.syntaxes import LOSSLESS_TARGETS, NATIVE_TARGETS, Encoding, label, syntax_of
-from tests.corpus import CorpusFile, Part10, read_part10, valid_files
+from tests.corpus import CorpusFile, Part10, read_part10, valid_files, wants_every_file
 from tests.peers.dcmtk import StoreScp
 from tests.peers.gateway import Gateway, modality, router, send_all_to
 from tests.peers.orthanc import Orthanc
@@ -44,7 +43,7 @@ def files(manifest: tuple[CorpusFile, ...]) -> list[tuple[Path, Part10]]:
     """DCMTK's receivers, Orthanc among them, wait for more where a data set has an odd length."""
     found = [(file.path, read_part10(file.path)) for file in valid_files(manifest)]
     found = [(path, part10) for path, part10 in found if len(part10.data_set) % 2 == 0]
-    if os.environ.get("DICOM_ROUTER_EVERY_FILE") == "1":
+    if wants_every_file():
         return found
     chosen: dict[str, list[tuple[Path, Part10]]] = defaultdict(list)
     for path, part10 in found:

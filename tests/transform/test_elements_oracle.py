@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag
 
 from router.dicom.syntaxes import syntax_of
 from router.errors import CannotTranscode
-from tests.corpus import CorpusFile, Part10, read_part10, valid_files
+from tests.corpus import CorpusFile, Part10, read_part10, some_of_each, valid_files
 from tests.peers import require
 from tests.transform.raw import (
     BIG,
@@ -200,7 +200,7 @@ def converted(part10_file: bytes, target: str, directory: Path) -> Flat | str:
 @pytest.mark.slow
 def test_dcmconv_makes_the_same_values(manifest: tuple[CorpusFile, ...], tmp_path: Path) -> None:
     compared, refused = 0, []
-    for file in valid_files(manifest):
+    for file in some_of_each(valid_files(manifest), 2):
         part10 = read_part10(file.path)
         if file.name in REFUSED_BIG_ENDIAN or not syntax_of(part10.transfer_syntax_uid).is_native:
             continue
@@ -217,5 +217,5 @@ def test_dcmconv_makes_the_same_values(manifest: tuple[CorpusFile, ...], tmp_pat
                 continue
             assert is_same(theirs, expected), (file.name, first, second)
             compared += 1
-    assert compared > 400
+    assert compared > 200
     assert not refused

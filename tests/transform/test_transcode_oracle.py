@@ -32,7 +32,7 @@ from router.transform.elements import PIXEL_DATA, DataSet, Fragments
 from router.transform.frames import Frame, from_native, numbers
 from router.transform.image import Image
 from router.transform.transcode import Limits, transcode
-from tests.corpus import CorpusFile, Part10, read_part10, valid_files
+from tests.corpus import CorpusFile, Part10, read_part10, some_of_each, valid_files
 from tests.peers import require
 from tests.transform.raw import EXPLICIT, IMPLICIT, NATIVE, file_of, read
 
@@ -118,7 +118,7 @@ def transcoded(part10: Part10, uid: str) -> bytes:
 @pytest.mark.slow
 def test_decoded_frames_are_those_of_other_decoders(manifest: tuple[CorpusFile, ...], tmp_path: Path) -> None:
     compared: Counter[tuple[str, str]] = Counter()
-    for file in valid_files(manifest):
+    for file in some_of_each(valid_files(manifest), 2):
         part10 = read_part10(file.path)
         uid = part10.transfer_syntax_uid
         for decoder in DECODERS.get(uid, ()):
@@ -130,7 +130,7 @@ def test_decoded_frames_are_those_of_other_decoders(manifest: tuple[CorpusFile, 
             assert is_equal(ours, theirs), (file.name, label(uid), decoder)
             compared[label(uid), decoder[0]] += 1
     assert len(compared) >= 14
-    assert compared.total() > 120
+    assert compared.total() > 60
 
 
 @pytest.mark.interop
