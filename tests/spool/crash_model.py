@@ -48,11 +48,12 @@ from tests.spool.samples import (
 LIVES = 4
 OPERATIONS = (20, 700)  # of the disk, in one life
 ACTIONS = 400  # in one life at most
-TROUBLE = 0.1  # the share of actions in which the disk fails
+TROUBLE = 0.2  # the share of actions in which the disk fails
 LATE = 3  # a failed sync is told once to each who has the file open: SQLite twice, and the writer
 DESTINATIONS = ("pacs", "archive", "cloud")
 SIZES = (100, 5000, 20_000, 150_000)
 LARGE_SIZE = 300_000
+LARGE_SHARE = 0.15
 LOG_BYTES = 256 * 1024  # of zeros: little, for each life opens the log anew
 CHECKPOINT_PAGES = 40
 
@@ -115,7 +116,7 @@ class Work:
     async def store(self) -> None:
         async with anyio.create_task_group() as group:
             for _ in range(self.rng.randrange(1, 9)):
-                group.start_soon(self._store_large if self.rng.random() < 0.05 else self._store_one)
+                group.start_soon(self._store_large if self.rng.random() < LARGE_SHARE else self._store_one)
 
     async def _store_one(self) -> None:
         seed, size = len(self.uids) + 1, self.rng.choice(SIZES)
