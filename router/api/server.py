@@ -80,9 +80,8 @@ class HttpServer:
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
-            for listening in getattr(
-                self._server, "servers", ()
-            ):  # where it was cancelled it has not done so
+            # Where it was cancelled it has not closed them itself.
+            for listening in getattr(self._server, "servers", ()):
                 listening.close()
             self.close()
             self._ended.set()
