@@ -170,7 +170,7 @@ class Housekeeper:
         if self.condition.is_failing:
             self.condition.write_probe()
         if self.condition.is_failing or self._writer.commits.has_doubtful:
-            self._change(lambda _: None)  # syncs the ledger's log
+            self._change(lambda _: None)  # syncs the ledger's log, and lets go what a failure kept
             self.condition.is_failing = False
 
     def mind_clock(self) -> None:

@@ -25,7 +25,9 @@ from router.errors import StorageError
 from router.model import Instance
 from router.spool import Spool
 from router.spool.housekeeping import CLEAN_IDLE_S
+from router.spool.run import Run
 from router.spool.schema import LEDGER_NAME
+from router.spool.writer import Writer
 from tests.spool.crashing import CrashingFiles, CrashingVfs, Disk, Inode
 from tests.spool.samples import (
     META,
@@ -98,21 +100,26 @@ async def all_whole(left: Path, clock: ManualClock) -> list[Instance]:
         return found
 
 
-async def test_a_large_object_that_could_not_be_named_comes_back_whole_or_not_at_all(
-    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path
-) -> None:
-    kept = await append(spool, 1)
+async def store_in_vain(spool: Spool, disk: Disk) -> None:
+    """A large object that cannot be named in the ledger."""
     large = spool.start_large(arrival("1.2.3"))
     await large.write([content(2, 3 * MIB)])
     with commits_that_fail(disk), pytest.raises(StorageError):
         await large.commit(len(META))
+
+
+async def test_a_large_object_that_could_not_be_named_comes_back_whole_or_not_at_all(
+    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path
+) -> None:
+    kept = await append(spool, 1)
+    await store_in_vain(spool, disk)
     left = disk.after_kill(tmp_path / "after")
     assert kept.key in {i.key for i in await all_whole(left.root, clock)}
     left.close()
 
 
 async def test_the_copy_of_a_record_stays_while_its_move_may_come_back(
-    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path
+    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = await append(spool, 1, 60_000)
     await deliver(spool, clock, await append(spool, 2, MIB - 100_000))
@@ -124,9 +131,18 @@ async def test_the_copy_of_a_record_stays_while_its_move_may_come_back(
     with commits_that_fail(disk), pytest.raises(StorageError):
         await keep_house(spool, spool.housekeeper.clean)
     lefts: list[Disk] = []
-    disk.on_crash = lambda: lefts.append(disk.after_kill(tmp_path / "after"))
-    disk.crash_at = disk.operations + 1  # when its bytes are written
-    await append(spool, 5, MIB - 50_000)  # too long for the rest of that segment, which nothing else needs
+    genuine = Writer._flush
+
+    def flush(self: Writer, run: Run) -> None:
+        genuine(self, run)
+        if run.appends:  # their bytes are written, and nothing is committed
+            lefts.append(disk.after_kill(tmp_path / "after"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_flush", flush)
+        await append(
+            spool, 5, MIB - 50_000
+        )  # too long for the rest of that segment, which nothing else needs
     (found,) = [i for i in await all_whole(lefts[0].root, clock) if i.key == kept.key]
     assert found.content_hash == kept.content_hash
     lefts[0].close()
@@ -137,10 +153,7 @@ async def test_space_that_was_kept_for_that_is_used_again_after_the_next_commit(
     spool: Spool, disk: Disk, clock: ManualClock, is_busy: bool
 ) -> None:
     first = await append(spool, 1)
-    large = spool.start_large(arrival("1.2.3"))
-    await large.write([content(2, 3 * MIB)])
-    with commits_that_fail(disk), pytest.raises(StorageError):
-        await large.commit(len(META))
+    await store_in_vain(spool, disk)
     if is_busy:
         await spool.route([routed(first, "pacs")], clock.now())
         await spool.sync()
