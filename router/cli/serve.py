@@ -45,12 +45,14 @@ def serve(
 
     from router import logs
     from router.app import Gateway, StartFailed
+    from router.net.memory import settle
 
     settings, rule_set = load_configuration(config, with_files=True)
     logs.configure(settings.log_level)
     if os.geteuid() == 0:
         logs.get_logger("app").warning("running as root: give it a user (deploy/dicom-router.service)")
     gateway = Gateway(settings, rule_set, config_path=config, ready_file=ready_file)
+    settle()
     try:
         anyio.run(gateway.run)
     except StartFailed as error:

@@ -251,6 +251,7 @@ class Association:
         was_closed = self._state in _CLOSED
         if self._state is not State.STA1:
             self._fire(Trigger.CONNECTION_CLOSED)
+        self._inbound.end()
         return [] if was_closed else [ConnectionClosed()]
 
     def data_to_send(self) -> list[Buffer]:

@@ -80,6 +80,11 @@ class Inbound:
         self._in_data_set = False
         self._command = bytearray()
 
+    def end(self) -> None:
+        """Nothing more will come, and nobody is asked any more: its owner is let go of."""
+        self.is_stopped = True
+        self._admit = self._take = _nobody
+
     @property
     def is_mid_message(self) -> bool:
         """Something has begun to arrive and is not whole yet: a message, or any PDU."""
@@ -256,6 +261,10 @@ class Inbound:
         self._context, self._context_id, self._in_data_set = None, -1, False
         self.ended += 1
         events.append(DataReceived(fragments=fragments, last=True))
+
+
+def _nobody(*_: object) -> None:
+    """Who is asked when nobody is there any more."""
 
 
 def _unexpected(what: str) -> RemoteProtocolError:

@@ -14,6 +14,8 @@ and drives it through ``next_event``, ``flush`` and ``close``.
 - A peer that does not take what it is answered is cut off (``answer_s``).
 - The owner is woken once for each message or ``WAKE_BYTES``, not once for each PDU.
 - A failure (abort, loss, timeout, a broken protocol) is raised by ``next_event`` after the events before it.
+- Nothing in it leads back to it once it has ended: it is freed with its task, and the dead of a flood do not
+  wait for the cycle collector.
 """
 
 from __future__ import annotations
@@ -105,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         while not self._events:
             if self.failure is not None:
-                raise self.failure
+                raise _again(self.failure)
             self._in_a_row = 0
             self._reader = self._loop.create_future()
             try:
@@ -320,7 +322,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _fail(self, failure: RouterError) -> None:
         if self.failure is None:
-            self.failure = failure
+            self.failure = failure.with_traceback(None)
         _wake(self._reader)
 
     def _told(self, error: RemoteProtocolError, first: bytes) -> RouterError:
@@ -374,7 +376,7 @@ class Connection(asyncio.BufferedProtocol):
             finally:
                 self._writer = None
         if self._is_lost and self.failure is not None and not self.association.is_closed:
-            raise self.failure
+            raise _again(self.failure)
 
     def _close_transport(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -427,6 +429,14 @@ _LATE: dict[Wait | None, str] = {
     Wait.RATE: "a message came too slowly",
     Wait.TOTAL: "a message took too long in all",
 }
+
+
+def _again(failure: RouterError) -> RouterError:
+    """A copy to be raised: what is raised leads to each frame that it passes, and these to the connection."""
+    copy = type(failure).__new__(type(failure), *failure.args)
+    copy.__dict__.update(failure.__dict__)
+    copy.__cause__ = failure.__cause__
+    return copy
 
 
 def _ends_message(event: Event) -> bool:

@@ -69,7 +69,7 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
         self.side = side
         self.context = context
         self.failure: RouterError | None = None
-        self._make = make
+        self._make: Callable[[TlsChannel], asyncio.BufferedProtocol] | None = make
         self._on_failed = on_failed
         self._handshake_s = handshake_s
         self._watch = watch  # sees what the peer sends, encrypted as it is: for ``tls check``
@@ -234,7 +234,7 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _shake_hands(self) -> bool:
         """Go on with the handshake; whether it is through."""
-        if self._is_over:
+        if self._is_over or self._make is None:
             return False
         try:
             self._tls.do_handshake()
@@ -248,6 +248,7 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
         self._flush()
         self._stop_timer()
         self._inner = self._make(self)
+        self._make, self._on_failed = None, _nobody  # they may lead to the connection, and so back to here
         self._inner.connection_made(self)
         return True
 
@@ -346,3 +347,7 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
     def _flush(self) -> None:
         if self._tcp is not None and self._outgoing.pending:
             self._tcp.write(self._outgoing.read())
+
+
+def _nobody(channel: TlsChannel, failure: TlsFailed) -> None:
+    """Who is told of a handshake that fails once it is through."""

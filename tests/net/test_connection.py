@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -343,3 +345,37 @@ async def test_draining_drops_who_asks_nothing_and_waits_for_who_does(
             assert response.status == Status.SUCCESS
             await release(busy)
     assert len(scp.stored) == 1
+
+
+async def test_an_ended_connection_is_freed_without_the_collector() -> None:
+    """The dead of a flood would lie about until it comes by: megabytes for each hundred."""
+    scp, made = Scp(), list[weakref.ref[object]]()
+
+    async def serve(connection: Connection) -> None:
+        made.extend((weakref.ref(connection), weakref.ref(connection.association)))
+        await scp(connection)
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with listening(serve, Limits(request_s=0.2)) as port:
+            await release(await connect(port))
+            lost = await connect(port)
+            made.extend((weakref.ref(lost), weakref.ref(lost.association)))
+            lost.abort()
+            with pytest.raises(AssociationLost):
+                await lost.next_event()
+            del lost
+            for said in (b"", b"\x01\x00", b"GET / HTTP/1.1\r\n\r\n"):
+                _, writer = await dial(port)
+                writer.write(said)
+                writer.close()
+            reader, writer = await dial(port)  # and says nothing
+            await reader.read()
+            writer.close()
+            await port.wait_idle()
+            await asyncio.sleep(0.05)
+            assert len(scp.ended) == 6
+            assert [alive for ref in made if (alive := ref()) is not None] == []
+    finally:
+        gc.enable()
