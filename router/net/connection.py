@@ -3,8 +3,8 @@
 The protocol object is synchronous and does no more than its transport asks; one task owns the association
 and drives it through ``next_event``, ``flush`` and ``close``.
 
-- Received bytes lie where the kernel put them: events carry views into the receive chunk, which lives as long
-  as any of them does. An association that has nothing to read holds no large chunk.
+- Received bytes are copied once, out of a buffer that all connections of a thread share, into a piece of just
+  their size; events carry views into it. An association that has nothing to read holds nothing.
 - Reading pauses while more than ``READ_AHEAD_BYTES`` of events wait for the owner; that is the whole
   backpressure, and the peer's TCP window does the rest.
 - What waits for the owner is counted with what it costs in memory: a peer that sends data sets in fragments
@@ -39,21 +39,19 @@ from router.errors import (
     TlsFailed,
 )
 from router.model import Buffer
+from router.net.scratch import Scratch
 from router.net.tls_words import FIRST_BYTES, TlsReason, is_tls
 from router.net.weight import FRAGMENT_COST_BYTES, LEAN, copied, weigh
 
-CHUNK_BYTES = 256 * 1024  # what one recv may bring; 2 to 5 of them make a CT slice
-FIRST_CHUNK_BYTES = 16 * 1024  # enough for a negotiation: idle associations hold no more
-MIN_SPACE_BYTES = 8 * 1024  # a chunk with less left is not worth another recv
 READ_AHEAD_BYTES = 2 * 1024 * 1024
 REST_S = 0.05  # after a chunk of next to no data: still some thousand C-ECHO a second
 REST_BYTES = 8 * 1024  # less was no flood
 IN_A_ROW = 32  # events that one association may read in one turn of the loop, where as many are there
 WAKE_BYTES = 1024 * 1024
 JOIN_BYTES = 128 * 1024  # pieces that together stay below this leave in one write
-WRITE_SLICE_BYTES = (
-    512 * 1024
-)  # larger pieces are written in slices, so that little is copied on a full socket
+WRITE_SLICE_BYTES = 512 * 1024  # larger pieces are written so: little is copied on a full socket
+
+_scratch = Scratch()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -91,9 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         self._rest: asyncio.TimerHandle | None = None  # runs while nothing is read for the sake of others
         self._is_lost = False
         self._lost: asyncio.Future[None] | None = None
-        self._chunk = memoryview(b"")
-        self._filled = 0
-        self._chunk_bytes = FIRST_CHUNK_BYTES
+        self._buffer = _scratch.small
         self._timer: asyncio.TimerHandle | None = None
         self._made_at = self._active_at = self._loop.time()
 
@@ -209,20 +205,16 @@ class Connection(asyncio.BufferedProtocol):
             self._on_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if len(self._chunk) - self._filled < MIN_SPACE_BYTES:
-            self._chunk = memoryview(bytearray(self._chunk_bytes))
-            self._filled = 0
-        return self._chunk[self._filled :]
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        start = self._filled
-        end = start + nbytes
+        received = bytes(self._buffer[:nbytes])
         association = self.association
         now = self._active_at = self._loop.time()
         try:
-            events = association.receive_data(self._chunk[start:end], now)
+            events = association.receive_data(memoryview(received), now)
         except RemoteProtocolError as error:
-            self._fail(self._told(error, bytes(self._chunk[: min(end, FIRST_BYTES)])))
+            self._fail(self._told(error, received[:FIRST_BYTES]))
             self._write_now(association.data_to_send())
             self._close_transport()
             return
@@ -235,12 +227,10 @@ class Connection(asyncio.BufferedProtocol):
             self._lean_bytes = 0
             if data_bytes < FRAGMENT_COST_BYTES * fragments:
                 events = copied(events)
-        if end == len(self._chunk) and self._rest is None:
-            self._chunk_bytes = CHUNK_BYTES
+        if nbytes == len(self._buffer) and self._rest is None:
+            self._buffer = _scratch.whole
         if events:
             self._take(events, costs)
-        if events or association.is_mid_message:
-            self._filled = end
         if association.has_data_to_send:
             self._write_now(association.data_to_send())
         if association.is_closed:
@@ -260,7 +250,6 @@ class Connection(asyncio.BufferedProtocol):
         self._take(events := self.association.receive_eof(self._loop.time()), weigh(events)[2])
         said = "the connection was lost" if exc is not None else "the peer closed the connection"
         self._fail(exc if isinstance(exc, RouterError) else AssociationLost(said))
-        self._chunk = memoryview(b"")
         for waiter in (self._writer, self._lost):
             _wake(waiter)
 
@@ -316,7 +305,7 @@ class Connection(asyncio.BufferedProtocol):
             )
             self.association.abort(AbortSource.SERVICE_PROVIDER, AbortReason.INVALID_PDU_PARAMETER_VALUE)
         elif nbytes >= REST_BYTES and self._transport is not None:
-            self._chunk_bytes = FIRST_CHUNK_BYTES
+            self._buffer = _scratch.small
             self._transport.pause_reading()
             self._rest = self._loop.call_later(REST_S, self._end_rest)
 

@@ -6,7 +6,7 @@ no session at a client, and holds 256 kB for each connection. This one
 - is the protocol of the TCP transport and the transport of the ``Connection``, which is made only once the
   handshake is through: nobody who fails or stays silent costs an association;
 - reads into one buffer for all channels of a thread, which is empty again before the loop does anything else,
-  and decrypts from there into the connection's own chunk;
+  and decrypts from there into that of the connections;
 - encrypts what is written at once, in slices, so that there is one buffer and one backpressure: TCP's;
 - takes the end of the connection as TCP does, with or without close_notify: that nothing is missing at the
   end is for DICOM's own release to say (RFC 8446 §6.1 leaves that to the application).
@@ -20,7 +20,6 @@ import asyncio
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from typing import cast
 
@@ -29,9 +28,9 @@ from router.dicom.pdu import encode_associate_rj
 from router.errors import AssociationLost, RouterError, TlsFailed
 from router.model import Buffer
 from router.net import tls_words
+from router.net.scratch import RECEIVE_BYTES, Scratch
 from router.net.tls_words import FIRST_BYTES, Side
 
-RECEIVE_BYTES = 256 * 1024  # one recv for up to 16 records
 SEAL_BYTES = 128 * 1024  # encrypted at once, so in memory twice; from 16 kB to 512 kB none is faster
 
 _ASSOCIATE_RQ = 0x01
@@ -40,14 +39,7 @@ _REJECT = encode_associate_rj(
 )
 
 
-class _Scratch(threading.local):
-    """What a recv fills and the same call empties; loops in several threads have one each."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(RECEIVE_BYTES))
-
-
-_scratch = _Scratch()
+_scratch = Scratch()
 
 
 class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
@@ -120,10 +112,10 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
             self._shake_hands()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _scratch.view
+        return _scratch.whole
 
     def buffer_updated(self, nbytes: int) -> None:
-        received = _scratch.view[:nbytes]
+        received = _scratch.whole[:nbytes]
         if self._inner is None and not self._is_over and not self._begins_well(received):
             return
         if self._watch is not None:
@@ -253,7 +245,7 @@ class TlsChannel(asyncio.BufferedProtocol, asyncio.Transport):
         return True
 
     def _read(self) -> None:
-        """Decrypt what is here into the chunks of the connection, until it is empty or reading is paused."""
+        """Decrypt what is here into the buffer of the connections, until it is empty or reading is paused."""
         while not self._is_read_paused and not self._is_over and self._inner is not None:
             buffer = cast("memoryview", self._inner.get_buffer(-1))
             filled, is_empty, is_closed = 0, False, False

@@ -1,7 +1,7 @@
 """What received events weigh: how much data is in them, and what it costs in memory and time. Pure.
 
-A fragment is a view, and a view keeps its whole chunk. So a peer that sends headers around next to nothing
-would have megabytes kept for each kilobyte, and have the loop take thousands of them apart for it.
+A fragment is a view, and a view keeps all that was received with it. So a peer that sends headers around next
+to nothing would have megabytes kept for each kilobyte, and have the loop take thousands of them apart for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def weigh(events: list[Event]) -> tuple[int, int, list[int]]:
 
 
 def copied(events: list[Event]) -> list[Event]:
-    """The same events, their data copied out of the chunk."""
+    """The same events, their data copied out of what was received."""
     return [
         DataReceived(fragments=[memoryview(b"".join(event.fragments))], last=event.last)
         if type(event) is DataReceived and event.fragments

@@ -302,11 +302,11 @@ async def test_a_response_to_another_message_is_no_answer() -> None:
             await echo(connection, connection.association.contexts[1], message_id=1, timeout_s=10)
 
 
-async def test_five_hundred_idle_associations_hold_no_large_chunk() -> None:
+async def test_five_hundred_idle_associations_share_one_buffer() -> None:
     async with listening(Scp()) as port:
         connections = [await connect(port) for _ in range(500)]
         assert port.associations == 500
-        assert all(len(connection._chunk) <= 16 * 1024 for connection in connections)
+        assert len({id(connection.get_buffer(-1).obj) for connection in connections}) == 1
         assert await store(connections[250], b"xy") == 0
         for connection in connections:
             connection.abort()
