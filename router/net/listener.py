@@ -14,7 +14,6 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import anyio
-from anyio.abc import TaskGroup
 
 from router.audit.gathering import Refusal, Refused
 from router.config.settings import Listener
@@ -67,7 +66,7 @@ class ListeningPort:
         self._sockets: list[socket.socket] = []
         self._port = settings.port
         self._accepting: list[Accepting] = []
-        self._tasks: TaskGroup | None = None
+        self._tasks: asyncio.TaskGroup | None = None
         self._places: Places | None = None
         self._arriving: set[socket.socket] = set()  # without a transport yet
         self._open: dict[Connection, str] = {}  # with the address for which it has its place
@@ -108,7 +107,7 @@ class ListeningPort:
         loop = asyncio.get_running_loop()
         self._places = Places(self._settings.limits, loop.time())
         try:
-            async with anyio.create_task_group() as tasks:
+            async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 try:
                     for sock in self._sockets:
@@ -175,7 +174,7 @@ class ListeningPort:
             sock.close()
             return
         self._arriving.add(sock)
-        self._tasks.start_soon(self._take_in, sock, protocol)
+        self._tasks.create_task(self._take_in(sock, protocol))
 
     async def _take_in(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
         try:
@@ -320,7 +319,7 @@ class ListeningPort:
             connection.abort()
             self._leave(connection)
         else:
-            self._tasks.start_soon(self._run, connection)
+            self._tasks.create_task(self._run(connection))
 
     async def _run(self, connection: Connection) -> None:
         """One association from its first byte to the closed socket."""
