@@ -29,7 +29,16 @@ REACHED = {
 
 
 def test_a_normal_sender_loses_nothing_beside_hostile_ones() -> None:
-    outcome = measure(connections=500, seconds=8.0, alone_s=1.0, flood=150, calm_s=1.0, limits=LIMITS)
+    outcome = measure(
+        connections=500,
+        seconds=8.0,
+        alone_s=1.0,
+        flood=150,
+        calm_s=1.0,
+        warm_s=8.0,
+        memory_share=0.25,
+        limits=LIMITS,
+    )
     print(outcome)
     complaints = [told for told in outcome.complaints() if not told.startswith("median")]
     assert not complaints
