@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +32,16 @@ def free_port() -> int:
     """A loopback port that nobody listens on just now, for programs that cannot choose one themselves."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def find_program(name: str) -> str | None:
+    """The path of an installed program, not one of our own environment's.
+
+    pynetdicom brings some of the names of DCMTK's programs, and stands first where the environment is active.
+    """
+    own = Path(sys.prefix, "bin").resolve()
+    path = os.pathsep.join(place for place in os.get_exec_path() if Path(place).resolve() != own)
+    return shutil.which(name, path=path)
 
 
 def temporary_root() -> Path:

@@ -6,14 +6,13 @@ All run on loopback, with ``TCP_NODELAY=1`` in their environment, in a directory
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.harness import Sink
-from bench.process import CHECKOUT, Program, free_port, is_accepting
+from bench.process import CHECKOUT, Program, find_program, free_port, is_accepting
 
 _READY_S = 30.0
 _LUA = (
@@ -43,7 +42,7 @@ class Server:
     @property
     def missing(self) -> str:
         """The name of the program that is not installed, or nothing."""
-        return self.needs if self.needs and not shutil.which(self.needs) else ""
+        return self.needs if self.needs and not find_program(self.needs) else ""
 
 
 def _up(program: Program, port: int) -> Running:
@@ -122,7 +121,15 @@ def _storescp(*options: str) -> Callable[[Path, int | None, int], Running]:
         stored = directory / "stored"
         stored.mkdir()
         fork = ["--fork"] if associations > 1 else []
-        command = ["storescp", "-q", *options, *fork, "-od", str(stored), str(port)]
+        command = [
+            find_program("storescp") or "storescp",
+            "-q",
+            *options,
+            *fork,
+            "-od",
+            str(stored),
+            str(port),
+        ]
         return _up(Program(command, log=directory / "log", directory=directory), port)
 
     return start

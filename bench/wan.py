@@ -20,7 +20,7 @@ from random import Random
 
 import anyio
 
-from bench.process import CHECKOUT, Program, free_port, is_accepting, temporary_root, wait_until
+from bench.process import CHECKOUT, Program, find_program, free_port, is_accepting, temporary_root, wait_until
 from router.clock import SystemClock
 from router.config.settings import Deliver, Modality, Settings
 from router.deliver import load as lane_load
@@ -171,7 +171,7 @@ def _sink(directory: Path, port: int) -> Program:
 
 
 def _storescp(directory: Path, port: int) -> Program:
-    command = ["storescp", "--fork", "+xa", "-pm", "--ignore", str(port)]
+    command = [find_program("storescp") or "storescp", "--fork", "+xa", "-pm", "--ignore", str(port)]
     return Program(command, log=directory / "storescp.log", directory=directory)
 
 

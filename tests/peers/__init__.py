@@ -6,13 +6,19 @@ The only place of the tests where time is waited for, always through :func:`wait
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
 
-from bench.process import ProgramError, free_port, is_accepting, pause_until, wait_until as _wait_until
+from bench.process import (
+    ProgramError,
+    find_program,
+    free_port,
+    is_accepting,
+    pause_until,
+    wait_until as _wait_until,
+)
 
 __all__ = ["ProgramError", "free_port", "is_accepting", "pause_until", "require", "unavailable", "wait_until"]
 
@@ -28,7 +34,7 @@ def unavailable(what: str) -> NoReturn:
 
 def require(program: str) -> str:
     """The path of a program that a test needs."""
-    path = shutil.which(program)
+    path = find_program(program)
     if path is None:
         unavailable(f"{program} is not installed")
     return path
