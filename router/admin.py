@@ -22,7 +22,7 @@ from router.dicom.part10 import FileMeta, read_file_meta
 from router.dicom.tagpath import TagPath
 from router.errors import UnknownItem
 from router.groups import STUDY, Balance, study_of
-from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Origin, QueueDepth
+from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Listing, Origin, QueueDepth
 from router.outlook import Outlook
 from router.rules import Facts, RuleSet
 from router.spool import SpoolStats, inspect
@@ -61,16 +61,7 @@ class Store(ActionStore, Protocol):
     @property
     def problems(self) -> tuple[str, ...]: ...
     async def depths(self) -> list[QueueDepth]: ...
-    async def list_deliveries(
-        self,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        *,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> list[DeliveryRecord]: ...
+    async def list_deliveries(self, listing: Listing) -> list[DeliveryRecord]: ...
     async def show(self, delivery_id: int) -> DeliveryRecord: ...
     async def trace(self, sop_instance_uid: str) -> list[InstanceTrace]: ...
     async def stats(self) -> SpoolStats: ...
@@ -125,26 +116,10 @@ class Admin:
         reasons += self._spool.problems
         return Readiness(is_ready=not reasons, reasons=tuple(reasons), warnings=tuple(self._warnings()))
 
-    async def queue(
-        self,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> QueuePage:
-        """Deliveries by number, only those that match where asked, with totals of all."""
-        limit = max(1, min(limit, PAGE_LIMIT))
-        records = await self._spool.list_deliveries(
-            destination=destination,
-            state=state,
-            limit=limit + 1,
-            after=after,
-            sop_instance_uid=sop_instance_uid,
-            calling_ae=calling_ae,
-        )
+    async def queue(self, asked: Listing) -> QueuePage:
+        """The deliveries asked for, ``PAGE_LIMIT`` of them at most, with totals of all."""
+        limit, listing = _one_more(asked)
+        records = await self._spool.list_deliveries(listing)
         page = _page(records, limit, await self._spool.depths())
         now = self._clock.now()
         return replace(page, deliveries=tuple(self._outlook.seen(one, now) for one in page.deliveries))
@@ -246,22 +221,10 @@ class Admin:
 # A gateway that does not run, looked at in its directory; all raise ``StorageError``
 
 
-def queue_in(
-    directory: Path,
-    *,
-    destination: str | None = None,
-    state: DeliveryState | None = None,
-    limit: int = 100,
-    after: int | None = None,
-    sop_instance_uid: str | None = None,
-    calling_ae: str | None = None,
-) -> QueuePage:
+def queue_in(directory: Path, asked: Listing) -> QueuePage:
     """See ``Admin.queue``."""
-    limit = max(1, min(limit, PAGE_LIMIT))
-    records = inspect.list_deliveries(
-        directory, destination, state, limit + 1, after, sop_instance_uid, calling_ae
-    )
-    return _page(records, limit, inspect.depths(directory))
+    limit, listing = _one_more(asked)
+    return _page(inspect.list_deliveries(directory, listing), limit, inspect.depths(directory))
 
 
 def delivery_in(directory: Path, delivery_id: int) -> DeliveryView:
@@ -278,6 +241,12 @@ def audit_in(directory: Path, limit: int = 100, before: int | None = None) -> Au
     """See ``Actions.audit``."""
     found = inspect.audit(directory, limit + 1, before)
     return audit_page(found, limit)
+
+
+def _one_more(asked: Listing) -> tuple[int, Listing]:
+    """How many fit the page, and to ask for one more: whether there is another page."""
+    limit = max(1, min(asked.limit, PAGE_LIMIT))
+    return limit, replace(asked, limit=limit + 1)
 
 
 def _page(records: Sequence[DeliveryRecord], limit: int, totals: Sequence[QueueDepth]) -> QueuePage:

@@ -250,6 +250,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which deliveries are asked for: those that match everything that is given, by rising id."""
+
+    destination: str | None = None
+    state: DeliveryState | None = None
+    sop_instance_uid: str | None = None
+    calling_ae: str | None = None
+    limit: int = 100
+    after: int | None = None  # from the one behind this id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRecord:
     """A delivery as an operator sees it."""
 

@@ -17,6 +17,7 @@ from router.model import (
     Instance,
     InstanceState,
     InstanceTrace,
+    Listing,
     Origin,
     Place,
     Priority,
@@ -202,25 +203,16 @@ class FakeStore:
     async def depths(self) -> list[QueueDepth]:
         return self.totals
 
-    async def list_deliveries(
-        self,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        *,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> list[DeliveryRecord]:
+    async def list_deliveries(self, listing: Listing) -> list[DeliveryRecord]:
         return [
             item
             for item in self.records
-            if (destination is None or item.destination == destination)
-            and (state is None or item.state is state)
-            and (after is None or item.delivery_id > after)
-            and (sop_instance_uid is None or item.sop_instance_uid == sop_instance_uid)
-            and (calling_ae is None or item.calling_ae == calling_ae)
-        ][:limit]
+            if listing.destination in (None, item.destination)
+            and listing.state in (None, item.state)
+            and listing.sop_instance_uid in (None, item.sop_instance_uid)
+            and listing.calling_ae in (None, item.calling_ae)
+            and (listing.after is None or item.delivery_id > listing.after)
+        ][: listing.limit]
 
     async def show(self, delivery_id: int) -> DeliveryRecord:
         for item in self.records:

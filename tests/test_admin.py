@@ -8,7 +8,7 @@ from router.admin import Admin
 from router.clock import ManualClock
 from router.config.settings import FolderDestination, Modality, Settings
 from router.errors import UnknownItem
-from router.model import DeliveryState, QueueDepth
+from router.model import DeliveryState, Listing, QueueDepth
 from router.views import Phase
 from tests.fake_store import DECISION, J2K, KEY, FakeStore, FakeSwitches, learned, record, trace
 
@@ -66,10 +66,10 @@ def test_it_is_not_ready_while_the_disk_is_low(gateway: Gateway) -> None:
 
 async def test_a_page_says_where_to_go_on(gateway: Gateway) -> None:
     gateway.store.records = [record(number) for number in range(1, 6)]
-    first = await gateway.admin.queue(limit=3)
+    first = await gateway.admin.queue(Listing(limit=3))
     assert [item.delivery_id for item in first.deliveries] == ["1", "2", "3"]
     assert first.next_after == "3"
-    last = await gateway.admin.queue(limit=3, after=int(first.next_after))
+    last = await gateway.admin.queue(Listing(limit=3, after=int(first.next_after)))
     assert [item.delivery_id for item in last.deliveries] == ["4", "5"]
     assert last.next_after is None
 

@@ -18,7 +18,7 @@ from router.admin import PAGE_LIMIT, Admin
 from router.api.operators import add_operators
 from router.errors import NotAllowed, RouterError, UnknownItem
 from router.logs import get_logger
-from router.model import DeliveryState
+from router.model import DeliveryState, Listing
 from router.views import DeliveryView, QueuePage, Status, TraceView
 
 _PREFIX = "/api/v1"
@@ -62,12 +62,14 @@ def _add_queue(api: FastAPI, admin: Admin) -> None:
     ) -> Response:
         return _json(
             await admin.queue(
-                destination=destination,
-                state=state,
-                limit=limit,
-                after=after,
-                sop_instance_uid=sop_instance_uid,
-                calling_ae=calling_ae,
+                Listing(
+                    destination=destination,
+                    state=state,
+                    limit=limit,
+                    after=after,
+                    sop_instance_uid=sop_instance_uid,
+                    calling_ae=calling_ae,
+                )
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -15,7 +15,7 @@ from router.cli.common import DEFAULT_URL, FAILED, UrlOption, err, fail, out
 from router.cli.identity import asks_gateway
 from router.cli.orders import AllOption, CallingOption, Chosen, DestinationOption, StateOption, UidOption
 from router.cli.source import DataDirOption, Source, open_source
-from router.model import DeliveryState
+from router.model import DeliveryState, Listing
 
 if TYPE_CHECKING:
     from router.views import DeliveryView
@@ -101,20 +101,19 @@ def _chosen(source: Source, chosen: Chosen) -> Iterator[DeliveryView]:
         yield from map(source.delivery, chosen.ids)
         return
     for state in (chosen.state,) if chosen.state is not None else OPEN:
-        after: int | None = None
+        asked = Listing(
+            destination=chosen.destination,
+            state=state,
+            limit=PAGE,
+            sop_instance_uid=chosen.uid,
+            calling_ae=chosen.calling_ae,
+        )
         while True:
-            page = source.page(
-                destination=chosen.destination,
-                state=state,
-                limit=PAGE,
-                after=after,
-                sop_instance_uid=chosen.uid,
-                calling_ae=chosen.calling_ae,
-            )
+            page = source.page(asked)
             yield from page.deliveries
             if page.next_after is None:
                 break
-            after = int(page.next_after)
+            asked = replace(asked, after=int(page.next_after))
 
 
 def _export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,7 @@ from router.cli.identity import asks_gateway
 from router.cli.orders import CallingOption, DestinationOption, StateOption, UidOption
 from router.cli.source import DataDirOption, Source, open_source
 from router.dicom.syntaxes import shown
-from router.model import DeliveryState, Transcoding
+from router.model import DeliveryState, Listing, Transcoding
 
 if TYPE_CHECKING:
     from router.model import QueueDepth
@@ -65,19 +66,17 @@ def ls(
     """
     from router.errors import RouterError
 
+    asked = Listing(
+        destination=destination,
+        state=state,
+        limit=limit,
+        after=after,
+        sop_instance_uid=uid,
+        calling_ae=calling_ae,
+    )
     try:
         source = open_source(url, data_dir)
-        if state is None and after is None:
-            page = _unfinished(source, destination, uid, calling_ae, limit)
-        else:
-            page = source.page(
-                destination=destination,
-                state=state,
-                limit=limit,
-                after=after,
-                sop_instance_uid=uid,
-                calling_ae=calling_ae,
-            )
+        page = _unfinished(source, asked) if state is None and after is None else source.page(asked)
     except RouterError as error:
         fail(str(error))
     if as_json:
@@ -93,25 +92,17 @@ def ls(
         out.print("There are more: choose with --state and --destination, or raise --limit.", style="dim")
 
 
-def _unfinished(
-    source: Source, destination: str | None, uid: str | None, calling_ae: str | None, limit: int
-) -> QueuePage:
+def _unfinished(source: Source, asked: Listing) -> QueuePage:
     """What is not over yet, what needs somebody first."""
     from router.views import QueuePage
 
     found: list[DeliveryView] = []
     totals: tuple[QueueDepth, ...] = ()
     for state in UNFINISHED:
-        page = source.page(
-            destination=destination,
-            state=state,
-            limit=max(limit - len(found), 1),
-            sop_instance_uid=uid,
-            calling_ae=calling_ae,
-        )
+        page = source.page(replace(asked, state=state, limit=max(asked.limit - len(found), 1)))
         found += page.deliveries
         totals = page.totals
-    return QueuePage(deliveries=tuple(found[:limit]), next_after=None, totals=totals)
+    return QueuePage(deliveries=tuple(found[: asked.limit]), next_after=None, totals=totals)
 
 
 def show(

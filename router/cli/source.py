@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
 import typer
 
 if TYPE_CHECKING:
-    from router.model import DeliveryState
+    from router.model import Listing
     from router.views import AuditPage, DeliveryView, QueuePage, TraceView
 
 DataDirOption = Annotated[
@@ -24,16 +24,7 @@ DataDirOption = Annotated[
 class Source(Protocol):
     """All raise ``RouterError``."""
 
-    def page(
-        self,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> QueuePage: ...
+    def page(self, asked: Listing) -> QueuePage: ...
 
     def delivery(self, delivery_id: int) -> DeliveryView: ...
 
@@ -53,27 +44,18 @@ class _Running:
 
         self._client = Client(url)
 
-    def page(
-        self,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> QueuePage:
+    def page(self, asked: Listing) -> QueuePage:
         from router.views import QueuePage
 
         return self._client.get(
             QueuePage,
             "queue",
-            destination=destination,
-            state=state,
-            limit=limit,
-            after=after,
-            sop_instance_uid=sop_instance_uid,
-            calling_ae=calling_ae,
+            destination=asked.destination,
+            state=asked.state,
+            limit=asked.limit,
+            after=asked.after,
+            sop_instance_uid=asked.sop_instance_uid,
+            calling_ae=asked.calling_ae,
         )
 
     def delivery(self, delivery_id: int) -> DeliveryView:
@@ -101,27 +83,10 @@ class _Stopped:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def page(
-        self,
-        *,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> QueuePage:
+    def page(self, asked: Listing) -> QueuePage:
         from router.admin import queue_in
 
-        return queue_in(
-            self._directory,
-            destination=destination,
-            state=state,
-            limit=limit,
-            after=after,
-            sop_instance_uid=sop_instance_uid,
-            calling_ae=calling_ae,
-        )
+        return queue_in(self._directory, asked)
 
     def delivery(self, delivery_id: int) -> DeliveryView:
         from router.admin import delivery_in

@@ -18,7 +18,14 @@ from typing import BinaryIO, TypeVar
 import apsw
 
 from router.errors import NotAllowed, StorageError, UnknownItem
-from router.model import DeliveryRecord, DeliveryState, Instance, InstanceState, InstanceTrace, QueueDepth
+from router.model import (
+    DeliveryRecord,
+    Instance,
+    InstanceState,
+    InstanceTrace,
+    Listing,
+    QueueDepth,
+)
 from router.spool import operations, queries
 from router.spool.files import DIRECTORY_MODE, Files, storage_error, sync_directory, take_lock
 from router.spool.orders import Operation, Paused
@@ -222,22 +229,9 @@ def depths(directory: Path) -> list[QueueDepth]:
     return _ask(directory, queries.depths)
 
 
-def list_deliveries(
-    directory: Path,
-    destination: str | None = None,
-    state: DeliveryState | None = None,
-    limit: int = 100,
-    after: int | None = None,
-    sop_instance_uid: str | None = None,
-    calling_ae: str | None = None,
-) -> list[DeliveryRecord]:
+def list_deliveries(directory: Path, listing: Listing) -> list[DeliveryRecord]:
     """See ``Spool.list_deliveries``."""
-    return _ask(
-        directory,
-        lambda connection: queries.list_deliveries(
-            connection, destination, state, limit, after, sop_instance_uid, calling_ae
-        ),
-    )
+    return _ask(directory, lambda connection: queries.list_deliveries(connection, listing))
 
 
 def show(directory: Path, delivery_id: int) -> DeliveryRecord:

@@ -17,9 +17,9 @@ from router.model import (
     Attempt,
     Decision,
     DeliveryRecord,
-    DeliveryState,
     Instance,
     InstanceTrace,
+    Listing,
     QueueDepth,
     Reason,
 )
@@ -180,57 +180,47 @@ def next_due(connection: apsw.Connection, destination: str) -> float | None:
     return due if isinstance(due, float) else None
 
 
-def list_deliveries(
-    connection: apsw.Connection,
-    destination: str | None,
-    state: DeliveryState | None,
-    limit: int,
-    after: int | None,
-    sop_instance_uid: str | None = None,
-    calling_ae: str | None = None,
-) -> list[DeliveryRecord]:
+def list_deliveries(connection: apsw.Connection, asked: Listing) -> list[DeliveryRecord]:
     """Deliveries by rising id; see ``Spool.list_deliveries``."""
-    code = DELIVERED if state is None else DELIVERY_CODE[state]
-    if code < DELIVERED and sop_instance_uid is None and calling_ae is None:
-        return _list_open(connection, destination, code, limit, after or 0)
+    code = DELIVERED if asked.state is None else DELIVERY_CODE[asked.state]
+    if code < DELIVERED and asked.sop_instance_uid is None and asked.calling_ae is None:
+        return _list_open(connection, asked, code)
     where = ["d.id > ?"]
-    bindings: list[int | str] = [after or 0]
-    if destination is not None:
+    bindings: list[int | str] = [asked.after or 0]
+    if asked.destination is not None:
         where.append(_NAMED)
-        bindings += [destination] * 3
-    if state is not None:
+        bindings += [asked.destination] * 3
+    if asked.state is not None:
         where.append(f"d.state = {code}" + (" AND d.state < 4" if code < 4 else ""))
-    if sop_instance_uid is not None:
+    if asked.sop_instance_uid is not None:
         where.append(
             "d.id IN (SELECT x.id FROM instances k CROSS JOIN deliveries x "
             f"ON x.id > k.key AND x.id < k.key + {ORDINALS} WHERE k.uid = ?)"
         )
-        bindings.append(sop_instance_uid)
-    if calling_ae is not None:
+        bindings.append(asked.sop_instance_uid)
+    if asked.calling_ae is not None:
         where.append("json_extract(i.arrival, '$.origin.calling_ae') = ?")
-        bindings.append(calling_ae)
-    is_open = code < DELIVERED and sop_instance_uid is None
+        bindings.append(asked.calling_ae)
+    is_open = code < DELIVERED and asked.sop_instance_uid is None
     source = (
         _RECORD.replace("deliveries d", "deliveries d INDEXED BY deliveries_open") if is_open else _RECORD
     )
     rows = connection.execute(
-        f"{source} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?", (*bindings, limit)
+        f"{source} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?", (*bindings, asked.limit)
     )
     return [_record(row) for row in rows]
 
 
-def _list_open(
-    connection: apsw.Connection, destination: str | None, code: int, limit: int, after: int
-) -> list[DeliveryRecord]:
+def _list_open(connection: apsw.Connection, asked: Listing, code: int) -> list[DeliveryRecord]:
     """Those of one state: which they are, the index alone says, so that only the page's own are looked up."""
-    where, bindings = f"state = {code} AND state < 4 AND id > ?", [after]
+    where, bindings = f"state = {code} AND state < 4 AND id > ?", [asked.after or 0]
     names: list[str] = []
-    if destination is not None:
+    if asked.destination is not None:
         where += f" AND destination IN (SELECT id FROM destinations n WHERE {_NAMED})"
-        names += [destination] * 3
+        names += [asked.destination] * 3
     page = f"SELECT id FROM deliveries INDEXED BY deliveries_open WHERE {where} ORDER BY id LIMIT ?"
     source = _RECORD.replace("FROM deliveries d", f"FROM ({page}) p CROSS JOIN deliveries d ON d.id = p.id")
-    rows = connection.execute(f"{source} ORDER BY d.id", (*bindings, *names, limit))
+    rows = connection.execute(f"{source} ORDER BY d.id", (*bindings, *names, asked.limit))
     return [_record(row) for row in rows]
 
 

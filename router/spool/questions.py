@@ -11,7 +11,7 @@ import anyio.to_thread
 import apsw
 
 from router.errors import StorageError, UnknownItem
-from router.model import DeliveryRecord, DeliveryState, Instance, InstanceTrace, QueueDepth
+from router.model import DeliveryRecord, Instance, InstanceTrace, Listing, QueueDepth
 from router.spool import arrivals, queries
 from router.spool.rows import encode_json
 from router.spool.schema import connect
@@ -48,22 +48,9 @@ class Questions:
         """How many deliveries wait, for each destination and each state that is not final."""
         return await self._query(queries.depths)
 
-    async def list_deliveries(
-        self,
-        destination: str | None = None,
-        state: DeliveryState | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        *,
-        sop_instance_uid: str | None = None,
-        calling_ae: str | None = None,
-    ) -> list[DeliveryRecord]:
-        """Deliveries by rising id, from the one after ``after``; without their attempts."""
-        return await self._query(
-            lambda connection: queries.list_deliveries(
-                connection, destination, state, limit, after, sop_instance_uid, calling_ae
-            )
-        )
+    async def list_deliveries(self, listing: Listing) -> list[DeliveryRecord]:
+        """The deliveries asked for, without their attempts."""
+        return await self._query(lambda connection: queries.list_deliveries(connection, listing))
 
     async def instance(self, key: int) -> Instance:
         """One instance as it is now. ``UnknownItem`` if there is none, or no longer any history of it."""

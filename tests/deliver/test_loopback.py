@@ -19,7 +19,7 @@ from router.dicom.dimse import echo_rsp, store_rsp
 from router.dicom.events import AssociationRequested, CommandReceived, DataReceived, ReleaseRequested
 from router.dicom.negotiation import negotiate
 from router.errors import AssociationError, RemoteProtocolError
-from router.model import Decision, DeliveryRecord, DeliveryState, Instance, Priority, Reason, Routed
+from router.model import Decision, DeliveryRecord, DeliveryState, Instance, Listing, Priority, Reason, Routed
 from router.net.connection import Connection
 from router.net.listener import ListeningPort
 from router.spool import Spool
@@ -130,7 +130,7 @@ async def until_final(spool: Spool, count: int, destination: str = "pacs") -> li
     """All deliveries of a destination, once ``count`` of them are delivered or dead."""
     with anyio.fail_after(20):
         while True:
-            records = await spool.list_deliveries(destination, limit=1000)
+            records = await spool.list_deliveries(Listing(destination=destination, limit=1000))
             final = [r for r in records if r.state in (DeliveryState.DELIVERED, DeliveryState.DEAD)]
             if len(final) >= count:
                 return [await spool.show(r.delivery_id) for r in final]
@@ -225,7 +225,7 @@ async def test_a_peer_that_stops_reading_cannot_hold_a_lane(tmp_path: Path) -> N
             await put(spool, instance(1, size=30 * MB))
             with anyio.fail_after(20):
                 while True:
-                    records = await spool.list_deliveries("pacs")
+                    records = await spool.list_deliveries(Listing(destination="pacs"))
                     if records[0].reason is Reason.TIMEOUT:
                         break
         tasks.cancel_scope.cancel()
@@ -236,7 +236,7 @@ async def test_a_dead_destination_beside_a_healthy_one(tmp_path: Path, acceptor:
     async with gateway(tmp_path, {"pacs": acceptor.port, "dead": 1}) as spool:
         await put(spool, *samples, to=("dead", "pacs"))
         await until_final(spool, len(samples))
-        dead = await spool.list_deliveries("dead", limit=1000)
+        dead = await spool.list_deliveries(Listing(destination="dead", limit=1000))
     assert acceptor.received == sent(*samples)
     assert len(dead) == len(samples)
     assert all(record.attempts == 0 for record in dead)

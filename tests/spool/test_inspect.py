@@ -7,7 +7,7 @@ import pytest
 
 from router.clock import ManualClock
 from router.errors import CorruptRecord, NotAllowed, StorageError, UnknownItem
-from router.model import DeliveryState, Instance, InstanceState, Reason
+from router.model import DeliveryState, Instance, InstanceState, Listing, Reason
 from router.spool import inspect
 from router.spool.schema import LEDGER_NAME
 from tests.spool.samples import (
@@ -87,7 +87,9 @@ async def test_queue_of_a_stopped_gateway(tmp_path: Path, clock: ManualClock) ->
         await spool.record([outcome(delivery, clock.now(), DeliveryState.DEAD, Reason.MAX_AGE)])
         stats = await settled_stats(spool)
     assert inspect.depths(tmp_path)[0].state is DeliveryState.DEAD
-    assert [d.delivery_id for d in inspect.list_deliveries(tmp_path, "pacs")] == [delivery.delivery_id]
+    assert [d.delivery_id for d in inspect.list_deliveries(tmp_path, Listing(destination="pacs"))] == [
+        delivery.delivery_id
+    ]
     assert len(inspect.show(tmp_path, delivery.delivery_id).history) == 1
     assert len(inspect.trace(tmp_path, instance.arrival.sop_instance_uid)) == 1
     assert inspect.corrupt(tmp_path) == []

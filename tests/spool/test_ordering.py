@@ -11,7 +11,7 @@ import pytest
 
 from router.clock import ManualClock
 from router.errors import NotAllowed, StorageError, UnknownItem
-from router.model import Delivery, DeliveryState, Instance, InstanceState, Reason, Routed
+from router.model import Delivery, DeliveryState, Instance, InstanceState, Listing, Reason, Routed
 from router.spool import Spool, ordering
 from router.spool.orders import TAKEN, Action, Done
 from router.spool.schema import LEDGER_NAME, MIGRATIONS, SCHEMA_VERSION
@@ -190,10 +190,10 @@ async def test_redirect_to_where_it_is_already_is_the_end_of_it(spool: Spool, cl
 async def test_a_group_stands_for_all_its_queues(spool: Spool, clock: ManualClock) -> None:
     await queued(spool, clock, 1, "both/pacs1", "both/pacs2", "bother", "pacs")
     for state in (None, State.PENDING):
-        assert len(await spool.list_deliveries("both", state)) == 2
+        assert len(await spool.list_deliveries(Listing(destination="both", state=state))) == 2
     assert (await carry_out(spool, Action.HOLD, destination="both")).count == 2
     assert (await carry_out(spool, Action.DISCARD, destination="both/pacs1")).count == 1
-    held = await spool.list_deliveries(state=State.HELD)
+    held = await spool.list_deliveries(Listing(state=State.HELD))
     assert [record.destination for record in held] == ["both/pacs2"]
 
 

@@ -13,6 +13,7 @@ from router.errors import UnknownItem
 from router.model import (
     DeliveryState,
     InstanceState,
+    Listing,
     Priority,
     QueueDepth,
     Reason,
@@ -120,7 +121,7 @@ async def deliver_all(spool: Spool, clock: ManualClock) -> None:
 async def test_held_without_destination(spool: Spool, clock: ManualClock) -> None:
     instance = await append(spool)
     await spool.route([Routed(key=instance.key, decision=decision(hold=True))], clock.now())
-    (record,) = await spool.list_deliveries(state=DeliveryState.HELD)
+    (record,) = await spool.list_deliveries(Listing(state=DeliveryState.HELD))
     assert (record.destination, record.reason) == ("", Reason.UNMATCHED)
     assert (await settled_stats(spool)).bytes_live > 0
 
@@ -284,17 +285,19 @@ async def test_history_is_forgotten_but_nothing_that_is_live(spool: Spool, clock
     await keep_house(spool, spool.housekeeper.prune)
     assert await spool.trace("1.1") == []
     assert len((await spool.trace("1.2"))[0].deliveries) == 1
-    assert len(await spool.list_deliveries()) == 1
+    assert len(await spool.list_deliveries(Listing())) == 1
 
 
 async def test_operators_lists(spool: Spool, clock: ManualClock) -> None:
     instances = [await append(spool, n) for n in range(5)]
     await spool.route([routed(i, "pacs", "archive") for i in instances], clock.now())
-    listed = await spool.list_deliveries("pacs", limit=3)
+    listed = await spool.list_deliveries(Listing(destination="pacs", limit=3))
     assert [r.key for r in listed] == [i.key for i in instances[:3]]
     assert listed[0].calling_ae == "CT1"
     assert listed[0].size_bytes == 5000
-    rest = await spool.list_deliveries("pacs", DeliveryState.PENDING, after=listed[-1].delivery_id)
+    rest = await spool.list_deliveries(
+        Listing(destination="pacs", state=DeliveryState.PENDING, after=listed[-1].delivery_id)
+    )
     assert [r.key for r in rest] == [i.key for i in instances[3:]]
     assert [(d.destination, d.count) for d in await spool.depths()] == [("archive", 5), ("pacs", 5)]
     with pytest.raises(UnknownItem):
