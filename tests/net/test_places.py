@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass
 
 import pytest
 
 from router.config.settings import Limits
 from router.net import rate
-from router.net.memory import CALM, FLOOD, Ebb, give_back
+from router.net.memory import CALM, FLOOD, Ebb, give_back, settle
 from router.net.places import IDLE_S, LOOK_S, MOST_SILENT, SILENT_S, Places
 from router.net.rate import BURST_S, Bucket, Buckets, peer_key
 from router.net.repeats import EVERY_S, MOST_KINDS, Repeats
@@ -158,3 +160,27 @@ def test_memory_is_given_back_while_a_flood_ends_and_when_it_has_been_calm() -> 
     assert [ebb.is_over(count) for count in counts] == [False, False, True, False, True, True, False]
     assert [ebb.is_over(0) for _ in range(3 * CALM)].count(True) == 1
     give_back()
+
+
+class Round:
+    """Leads to itself, as a transport of asyncio does."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_leads_to_itself_is_given_back_too() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        early = Round()
+        settle()
+        late = Round()
+        seen = weakref.ref(early), weakref.ref(late)
+        del early, late
+        give_back()
+        assert seen[0]() is not None  # what had been there by then is looked at no more
+        assert seen[1]() is None
+    finally:
+        gc.unfreeze()
+        gc.enable()
