@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from struct import Struct, error as struct_error
 
 from router.dicom.codes import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from router.dicom.encoding import LONG_VRS_AS_BYTES, UNDEFINED
 from router.model import Buffer
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
-UNDEFINED_LENGTH = 0xFFFFFFFF
-LONG_VRS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
 
 _IMPLICIT = Struct("<HHI")
 _EXPLICIT = {False: Struct("<HH2sH"), True: Struct(">HH2sH")}
@@ -51,7 +48,7 @@ def _implicit(data: Buffer) -> Iterator[tuple[int, int, int]]:
     while True:
         group, element, length = _IMPLICIT.unpack_from(data, at)
         yield group << 16 | element, at + 8, length
-        if length == UNDEFINED_LENGTH:
+        if length == UNDEFINED:
             return
         at += 8 + length
 
@@ -62,11 +59,11 @@ def _explicit(data: Buffer, is_big: bool) -> Iterator[tuple[int, int, int]]:
     while True:
         group, element, vr, length = head.unpack_from(data, at)
         at += 8
-        if vr in LONG_VRS:
+        if vr in LONG_VRS_AS_BYTES:
             (length,) = long_length.unpack_from(data, at)
             at += 4
         yield group << 16 | element, at, length
-        if length == UNDEFINED_LENGTH:
+        if length == UNDEFINED:
             return
         at += length
 

@@ -21,6 +21,7 @@ from router.dicom.codes import (
     IMPLEMENTATION_VERSION,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
+from router.dicom.encoding import LONG_VRS_AS_BYTES
 from router.model import Arrival, Buffer
 
 # A command may carry any nonsense as a UID; what goes into file meta must fit a 16-bit length. 1024 is
@@ -36,9 +37,6 @@ _SOP_INSTANCE = b"\x02\x00\x03\x00UI"
 _U16 = Struct("<H")
 _U32 = Struct("<I")
 _TAG = Struct("<HH")
-_LONG_VRS = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +160,10 @@ def _group_2(head: bytes, start: int, complete: bool) -> tuple[dict[int, str], i
     at = start
     while head[at : at + 2] == b"\x02\x00":
         vr = head[at + 4 : at + 6]
-        if at + (12 if vr in _LONG_VRS else 8) > len(head):
+        if at + (12 if vr in LONG_VRS_AS_BYTES else 8) > len(head):
             raise _cut(complete)
         element = _U16.unpack_from(head, at + 2)[0]
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS_AS_BYTES:
             length, at = _U32.unpack_from(head, at + 8)[0], at + 12
         elif vr.isalpha():
             length, at = _U16.unpack_from(head, at + 6)[0], at + 8

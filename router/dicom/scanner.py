@@ -12,21 +12,14 @@ element twice (the later one counts). What it does not bear is :class:`NotUnders
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from struct import Struct
 
+from router.dicom.encoding import BIG, ITEM, ITEM_END, LITTLE, NESTING_CAP, SEQUENCE_END, UNDEFINED
 from router.dicom.tagpath import TagPath
 from router.model import Buffer
 
 VALUE_CAP_BYTES = 65536  # the longest value that a rule may look at; a longer one is present, without values
-NESTING_CAP = 32  # sequences in sequences; IODs of PS3.3 nest five, hostile data without end
-
-UNDEFINED = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 CHARACTER_SET = 0x00080005
 _NO_GROUP = 0x10000  # beyond every group
-
-_SHORT_VRS = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
 
 
 class NotUnderstood(ValueError):
@@ -121,31 +114,6 @@ class _Level:
     taken: dict[tuple[int, int], int] = field(default_factory=dict)  # (tag, slot) -> where it lies there
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """The structures of one byte order."""
-
-    is_little: bool
-    explicit: Struct  # group, element, VR as it lies, 16-bit length
-    implicit: Struct  # group, element, 32-bit length
-    length: Struct
-    short_vrs: dict[int, str]  # by the number that the two letters make when read as one
-    long_vrs: dict[int, str]
-
-
-def _order(sign: str) -> _Order:
-    u16 = Struct(sign + "H")
-    return _Order(
-        is_little=sign == "<",
-        explicit=Struct(sign + "HHHH"),
-        implicit=Struct(sign + "HHI"),
-        length=Struct(sign + "I"),
-        short_vrs={u16.unpack(vr.encode())[0]: vr for vr in _SHORT_VRS},
-        long_vrs={u16.unpack(vr.encode())[0]: vr for vr in _LONG_VRS},
-    )
-
-
-_LITTLE, _BIG = _order("<"), _order(">")
 _NOTHING = Plan()
 
 
@@ -157,7 +125,7 @@ class Walk:
     def __init__(self, data: Buffer, *, is_little: bool, slots: int) -> None:
         self._data = data
         self._size = len(data)
-        self._order = _LITTLE if is_little else _BIG
+        self._order = LITTLE if is_little else BIG
         self.found: list[list[Raw]] = [[] for _ in range(slots)]
         self.stopped_at = 0
 

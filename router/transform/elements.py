@@ -16,8 +16,6 @@ from router.errors import CannotTranscode
 from router.model import Buffer
 from router.transform import vrs
 
-UNDEFINED = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
 
 _NUMBERS_BYTES = 1024  # what describes pixels has three numbers at most

@@ -10,25 +10,23 @@ import struct
 import zlib
 from array import array
 from dataclasses import dataclass, field
-from struct import Struct
 
+from router.dicom.encoding import (
+    BIG,
+    ITEM,
+    ITEM_END,
+    LITTLE,
+    NESTING_CAP,
+    SEQUENCE_END,
+    UNDEFINED,
+    ByteOrder,
+)
 from router.dicom.syntaxes import Encoding, syntax_of
 from router.errors import CannotTranscode
 from router.model import Buffer
 from router.transform import vrs
-from router.transform.elements import (
-    ITEM,
-    ITEM_END,
-    PIXEL_DATA,
-    SEQUENCE_END,
-    UNDEFINED,
-    DataSet,
-    Element,
-    Fragments,
-    shown,
-)
+from router.transform.elements import PIXEL_DATA, DataSet, Element, Fragments, shown
 
-NESTING_CAP = 32  # as the scanner's
 ELEMENTS_CAP = 4_000_000  # some 1.2 GB of Python objects; 10,000 frames with functional groups have a quarter
 
 _BITS_ALLOCATED = 0x00280100
@@ -36,39 +34,12 @@ _DELIMITERS = 0xFFFE  # the group that has items and their ends, and no elements
 _ARRAY_CODES = {2: "H", 4: "I", 8: "Q"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """The structures of one byte order."""
-
-    is_little: bool
-    explicit: Struct  # group, element, VR as it lies, 16-bit length
-    implicit: Struct  # group, element, 32-bit length
-    length: Struct
-    short_vrs: dict[int, str]  # by the number that the two letters make when read as one
-    long_vrs: dict[int, str]
-
-
-def _order(sign: str) -> _Order:
-    u16 = Struct(sign + "H")
-    return _Order(
-        is_little=sign == "<",
-        explicit=Struct(sign + "HHHH"),
-        implicit=Struct(sign + "HHI"),
-        length=Struct(sign + "I"),
-        short_vrs={u16.unpack(vr.encode())[0]: vr for vr in vrs.SHORT},
-        long_vrs={u16.unpack(vr.encode())[0]: vr for vr in vrs.LONG},
-    )
-
-
-_LITTLE, _BIG = _order("<"), _order(">")
-
-
 @dataclass(slots=True)
 class _Level:
     """One data set under way: a whole one or an item."""
 
     into: DataSet
-    order: _Order
+    order: ByteOrder
     depth: int
     creators: dict[int, str] = field(default_factory=dict)  # by group and block
     is_ended: bool = False  # by an Item Delimitation Item
@@ -85,7 +56,7 @@ def parse(content: Buffer, transfer_syntax_uid: str, *, inflate_cap_bytes: int) 
     view = memoryview(content).cast("B")
     if syntax.is_deflated:
         view = memoryview(_inflated(view, inflate_cap_bytes))
-    order = _BIG if syntax.is_big_endian else _LITTLE
+    order = BIG if syntax.is_big_endian else LITTLE
     reader = _Reader(view)
     level = _Level(DataSet(is_implicit=syntax.is_implicit), order, 0)
     at = reader.data_set(0, len(view), level)
@@ -278,7 +249,7 @@ class _Reader:
             level.into.elements.append(Element(tag, vr, value, is_undefined))
         return next_at
 
-    def _has_items(self, at: int, length: int, order: _Order) -> bool:
+    def _has_items(self, at: int, length: int, order: ByteOrder) -> bool:
         """Private dictionaries are wrong at times: what has no item is no sequence, whatever they say."""
         return length >= 8 and order.implicit.unpack_from(self._view, at)[:2] == (ITEM >> 16, ITEM & 0xFFFF)
 
@@ -287,7 +258,7 @@ class _Reader:
         while True:
             if at + 8 > end:
                 raise _ran_out(PIXEL_DATA)
-            group, number, length = _LITTLE.implicit.unpack_from(self._view, at)
+            group, number, length = LITTLE.implicit.unpack_from(self._view, at)
             tag = group << 16 | number
             at += 8
             if tag == SEQUENCE_END:
@@ -307,7 +278,7 @@ class _Reader:
         is_undefined = length == UNDEFINED
         end = end if is_undefined else at + length
         is_explicit = vr == "SQ" and not level.into.is_implicit
-        order = level.order if is_explicit or level.into.is_implicit else _LITTLE
+        order = level.order if is_explicit or level.into.is_implicit else LITTLE
         items: list[DataSet] = []
         while is_undefined or at < end:
             if at + 8 > end:

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-SHORT = frozenset("AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # 32-bit lengths (PS3.5 Table 7.1-1)
+from router.dicom.encoding import LONG_VRS, SHORT_VRS
+
 WORD_BYTES = (  # PS3.5 §7.3: what a byte order is the order of
     dict.fromkeys(("AT", "OW", "SS", "US"), 2)
     | dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4)
@@ -16,7 +16,7 @@ WORD_BYTES = (  # PS3.5 §7.3: what a byte order is the order of
 TEXT = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())  # padded with a space, not NUL
 INTEGERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 
-_KNOWN = SHORT | LONG
+_KNOWN = SHORT_VRS | LONG_VRS
 CREATOR_LENGTH = 64  # LO; a longer one is in no dictionary
 _CACHED = 16384  # tags; hostile data sets have as many as they like
 

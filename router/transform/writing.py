@@ -10,20 +10,12 @@ from __future__ import annotations
 import zlib
 from struct import Struct
 
+from router.dicom.encoding import ITEM, ITEM_END, LONG_VRS, SEQUENCE_END, SHORT_VRS, UNDEFINED
 from router.dicom.syntaxes import Encoding, syntax_of
 from router.errors import CannotTranscode
 from router.model import Buffer
 from router.transform import vrs
-from router.transform.elements import (
-    ITEM,
-    ITEM_END,
-    SEQUENCE_END,
-    UNDEFINED,
-    DataSet,
-    Element,
-    Fragments,
-    shown,
-)
+from router.transform.elements import DataSet, Element, Fragments, shown
 from router.transform.reading import check_big_endian, swapped
 
 _GATHERED_BYTES = 16384  # a buffer below is copied together with its neighbours; writev takes 1024 at once
@@ -132,7 +124,7 @@ class _Writer:
         length = len(value)
         padding = length & 1
         length += padding
-        if vr in vrs.LONG:
+        if vr in LONG_VRS:
             header = self._long(tag >> 16, tag & 0xFFFF, vr.encode(), 0, _checked(length, tag))
         elif length <= _SHORT_LENGTH_CAP:
             header = self._short(tag >> 16, tag & 0xFFFF, vr.encode(), length)
@@ -147,7 +139,7 @@ class _Writer:
         return len(header) + length
 
     def _big(self, value: Buffer, vr: str, tag: int) -> Buffer:
-        if vr not in vrs.SHORT and vr not in vrs.LONG:
+        if vr not in SHORT_VRS and vr not in LONG_VRS:
             raise CannotTranscode(f"{shown(tag)} has an unknown VR, whose byte order is unknown")
         return swapped(value, vr, tag)
 

@@ -8,6 +8,7 @@ import zlib
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from router.dicom.encoding import NESTING_CAP
 from router.dicom.syntaxes import JPEG_LS_LOSSLESS
 from router.errors import CannotTranscode
 from router.transform import reading, vrs
@@ -304,7 +305,7 @@ def test_pixel_data_is_never_copied(syntax: str) -> None:
 
 def test_nesting_has_a_cap() -> None:
     inner = b""
-    for _ in range(reading.NESTING_CAP + 1):
+    for _ in range(NESTING_CAP + 1):
         inner = bytes.fromhex("0800 1511") + UNDEFINED + ITEM + UNDEFINED + inner + ITEM_END + SEQUENCE_END
     with pytest.raises(CannotTranscode, match="nested"):
         read(inner, IMPLICIT)
