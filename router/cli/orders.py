@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import cleandoc
+from enum import Enum, auto
+from inspect import cleandoc, signature
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,14 @@ class Chosen:
             fail("Say which deliveries: numbers, or a filter such as --destination, or --all.", WRONG_USE)
 
 
+class _To(Enum):
+    """Whether an order names a destination for what it is about."""
+
+    NONE = auto()
+    MAY = auto()
+    NEEDED = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verb:
     """One command: what its help says, and how its report calls what was done."""
@@ -67,6 +76,7 @@ class _Verb:
     name: str
     done: str
     help: str
+    to: _To = _To.NONE
 
 
 _VERBS = (
@@ -105,23 +115,25 @@ _VERBS = (
         Example: [bold]dicom-router queue discard -d pacs -s dead --reason cannot_understand[/bold]
         """,
     ),
-)
-_REDIRECT = _Verb(
-    name="redirect",
-    done="redirected",
-    help="""Give pending, held or dead deliveries to another destination, also those that no rule matched.
+    _Verb(
+        name="redirect",
+        done="redirected",
+        to=_To.NEEDED,
+        help="""Give pending, held or dead deliveries to another destination, also those that no rule matched.
 
-    Examples: [bold]dicom-router queue redirect -d pacs --to archive[/bold],
-    [bold]dicom-router queue redirect -d "" --to archive[/bold] (what no rule matched)
-    """,
-)
-_REPLAY = _Verb(
-    name="replay",
-    done="to be sent again",
-    help="""Send again what was delivered, while its bytes are kept ('retention').
+        Examples: [bold]dicom-router queue redirect -d pacs --to archive[/bold],
+        [bold]dicom-router queue redirect -d "" --to archive[/bold] (what no rule matched)
+        """,
+    ),
+    _Verb(
+        name="replay",
+        done="to be sent again",
+        to=_To.MAY,
+        help="""Send again what was delivered, while its bytes are kept ('retention').
 
-    Example: [bold]dicom-router queue replay -i 1.2.840.113619.2.5.1762583153.215519.978957063.78[/bold]
-    """,
+        Example: [bold]dicom-router queue replay -i 1.2.840.113619.2.5.1762583153.215519.978957063.78[/bold]
+        """,
+    ),
 )
 
 
@@ -129,39 +141,9 @@ def add_to(group: typer.Typer) -> None:
     """Register the commands."""
     for verb in _VERBS:
         _add(group, verb)
-    _add_with_target(group, _REDIRECT, is_needed=True)
-    _add_with_target(group, _REPLAY, is_needed=False)
 
 
 def _add(group: typer.Typer, verb: _Verb) -> None:
-    @group.command(verb.name, help=cleandoc(verb.help))
-    @asks_gateway
-    def command(
-        ids: IdsArgument = None,
-        destination: DestinationOption = None,
-        state: StateOption = None,
-        reason: ReasonOption = None,
-        uid: UidOption = None,
-        calling_ae: CallingOption = None,
-        everything: AllOption = False,
-        by: ByOption = None,
-        url: UrlOption = DEFAULT_URL,
-    ) -> None:
-        chosen = Chosen(
-            ids=ids,
-            destination=destination,
-            state=state,
-            reason=reason,
-            uid=uid,
-            calling_ae=calling_ae,
-            everything=everything,
-        )
-        _order(verb, chosen, url, by)
-
-
-def _add_with_target(group: typer.Typer, verb: _Verb, *, is_needed: bool) -> None:
-    @group.command(verb.name, help=cleandoc(verb.help))
-    @asks_gateway
     def command(
         ids: IdsArgument = None,
         to: ToOption = None,
@@ -174,7 +156,7 @@ def _add_with_target(group: typer.Typer, verb: _Verb, *, is_needed: bool) -> Non
         by: ByOption = None,
         url: UrlOption = DEFAULT_URL,
     ) -> None:
-        if is_needed and to is None:
+        if verb.to is _To.NEEDED and to is None:
             fail("Say where to: --to DESTINATION.", WRONG_USE)
         chosen = Chosen(
             ids=ids,
@@ -186,6 +168,12 @@ def _add_with_target(group: typer.Typer, verb: _Verb, *, is_needed: bool) -> Non
             everything=everything,
         )
         _order(verb, chosen, url, by, to)
+
+    if verb.to is _To.NONE:
+        whole = signature(command)
+        others = [parameter for name, parameter in whole.parameters.items() if name != "to"]
+        command.__signature__ = whole.replace(parameters=others)  # type: ignore[attr-defined]
+    group.command(verb.name, help=cleandoc(verb.help))(asks_gateway(command))
 
 
 def _order(verb: _Verb, chosen: Chosen, url: str, by: str | None, to: str | None = None) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from router.cli.common import (
@@ -18,6 +17,7 @@ from router.cli.common import (
     err,
     fail,
     out,
+    progress,
     resolve_target,
     size,
     table,
@@ -146,21 +146,11 @@ def _send_all(whom: Target, files: list[SendFile], associations: int, *, quiet: 
     from router import scu
 
     results: list[Sent] = []
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,
-        transient=True,
-    )
-    with progress:
-        bar = progress.add_task(f"to {describe(whom)}", total=len(files))
+    with progress(f"to {describe(whom)}", len(files), quiet=quiet) as advance:
 
         def note(result: Sent) -> None:
             results.append(result)
-            progress.advance(bar)
+            advance()
 
         async def run() -> None:
             await scu.send(whom, files, associations=associations, on_result=note)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from router.cli.common import WRONG_USE, JsonOption, err, fail, out, print_json, size, table
+from router.cli.common import WRONG_USE, JsonOption, err, fail, out, print_json, progress, size, table
 
 if TYPE_CHECKING:
     from router.model import Form
@@ -105,21 +104,11 @@ def _run(tasks: list[Task], workers: int, *, quiet: bool) -> list[Finished]:
     from router.transcoding import transcode_files
 
     results: list[Finished] = []
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,
-        transient=True,
-    )
-    with progress:
-        bar = progress.add_task("transcoding", total=len(tasks))
+    with progress("transcoding", len(tasks), quiet=quiet) as advance:
 
         def note(result: Finished) -> None:
             results.append(result)
-            progress.advance(bar)
+            advance()
 
         anyio.run(transcode_files, tasks, Transcode(workers=workers), note)
     return results
