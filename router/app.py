@@ -180,6 +180,7 @@ class Gateway:
         )
         for name in settings.destination_names:
             telemetry.destination_paused(name, False)
+        spool.orders.on_given_up = telemetry.given_up
         await admin.actions.restore()
         await keeper.look()
         http = self._make_http(admin, keys, auditor)

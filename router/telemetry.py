@@ -8,7 +8,7 @@ destinations).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -189,13 +189,18 @@ class Telemetry:
 
     # Delivery
 
-    def delivery_finished(self, destination: str, outcome: str) -> None:
-        """A delivery reached a state in which no lane touches it again."""
+    def delivery_finished(self, destination: str, outcome: str, count: int = 1) -> None:
+        """Deliveries reached a state in which no lane touches them again."""
         child = self._by_outcome.get((destination, outcome))
         if child is None:
             child = self._deliveries.labels(destination or UNMATCHED_LABEL, outcome)
             self._by_outcome[destination, outcome] = child
-        child.inc()
+        child.inc(count)
+
+    def given_up(self, by_destination: Mapping[str, int]) -> None:
+        """An operator has discarded deliveries, or given them to another destination."""
+        for destination, count in by_destination.items():
+            self.delivery_finished(destination, DeliveryState.DISCARDED.value, count)
 
     def attempt_made(self, destination: str, reason: str) -> None:
         """One attempt ended."""

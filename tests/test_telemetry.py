@@ -82,12 +82,15 @@ def test_delivery_is_counted(telemetry: Telemetry, registry: CollectorRegistry) 
         telemetry.delivery_finished("pacs", "delivered")
         telemetry.delivered("pacs", 0.2)
     telemetry.delivery_finished("", "held")
+    telemetry.given_up({"pacs": 2})
     pacs = {"destination": "pacs"}
     attempts = registry.get_sample_value("dicom_router_delivery_attempts_total", pacs | {"reason": "success"})
     assert attempts == 2
     assert registry.get_sample_value("dicom_router_delivery_seconds_count", pacs) == 2
     finished = registry.get_sample_value("dicom_router_deliveries_total", pacs | {"outcome": "delivered"})
     assert finished == 2
+    given_up = registry.get_sample_value("dicom_router_deliveries_total", pacs | {"outcome": "discarded"})
+    assert given_up == 2
     unmatched = {"destination": UNMATCHED_LABEL, "outcome": "held"}
     assert registry.get_sample_value("dicom_router_deliveries_total", unmatched) == 1
 

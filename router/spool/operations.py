@@ -9,7 +9,8 @@ selection a lane may have taken a delivery: then it is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -43,6 +44,7 @@ from router.spool.schema import (
     PENDING,
 )
 
+Bindings = dict[str, int | float | str]
 _decode_candidates = msgspec.json.Decoder(list[CandidateRow]).decode
 _IDS = "(SELECT value FROM json_each(:ids))"
 _KEYS = f"(SELECT DISTINCT value & {KEY_MASK} FROM json_each(:ids))"
@@ -101,6 +103,7 @@ class Step:
     count: int
     operation: int | None
     woken: frozenset[str]
+    given_up: Mapping[str, int]  # deliveries, by destination
 
 
 # Reading
@@ -168,11 +171,16 @@ def step(
     ledger: Ledger, order: Order, ids: Sequence[int], now: float, operation: int | None, *, is_last: bool
 ) -> Step:
     """Carry out an order for some of its deliveries, and write down how many there were."""
-    bindings: dict[str, int | float | str] = {"ids": encode_json(list(ids)).decode(), "now": now}
+    bindings: Bindings = {"ids": encode_json(list(ids)).decode(), "now": now}
     if order.to is not None:
         bindings["to"] = _number_of(ledger, order.to)
-    count = _change(ledger, order, bindings)
-    if order.action in (Action.DISCARD, Action.REDIRECT) and count:
+    given_up: Mapping[str, int] = {}
+    if order.action in (Action.DISCARD, Action.REDIRECT):
+        given_up = _give_up(ledger, order, bindings)
+        count = sum(given_up.values())
+    else:
+        count = _change(ledger, order, bindings)
+    if given_up:
         ledger.release_done(sorted({number & KEY_MASK for number in ids}), now)
     if order.action is Action.REPLAY and count:
         ledger.connection.execute(_KEEP, bindings)
@@ -196,15 +204,32 @@ def step(
         operation = note(
             ledger, order.action, order.by, str(order.selection), now, count, detail, is_over=is_last
         )
-    return Step(count=count, operation=operation, woken=frozenset(woken))
+    return Step(count=count, operation=operation, woken=frozenset(woken), given_up=given_up)
 
 
-def _change(ledger: Ledger, order: Order, bindings: dict[str, int | float | str]) -> int:
+def _give_up(ledger: Ledger, order: Order, bindings: Bindings) -> Mapping[str, int]:
+    """Discard, or redirect: how many came to their end, by destination."""
+    if order.action is Action.DISCARD:
+        return _ended(ledger, _UPDATES[Action.DISCARD], bindings)
+    ledger.connection.execute(_NEW % (_TO_REDIRECT, _HAS_IT), bindings)
+    return _ended(ledger, _REDIRECTED, bindings)
+
+
+def _ended(ledger: Ledger, update: str, bindings: Bindings) -> Mapping[str, int]:
+    """Carry out an update of deliveries; how many it changed, by destination."""
+    numbers = Counter(n for (n,) in ledger.connection.execute(f"{update} RETURNING destination", bindings))
+    if not numbers:
+        return {}
+    wanted = encode_json(list(numbers)).decode()
+    names = ledger.connection.execute(
+        f"SELECT id, name FROM destinations WHERE id IN {_IDS}", {"ids": wanted}
+    )
+    return {str(name): numbers[number] for number, name in names}
+
+
+def _change(ledger: Ledger, order: Order, bindings: Bindings) -> int:
     connection = ledger.connection
-    if order.action is Action.REDIRECT:
-        connection.execute(_NEW % (_TO_REDIRECT, _HAS_IT), bindings)
-        connection.execute(_REDIRECTED, bindings)
-    elif order.to is not None:
+    if order.to is not None:
         connection.execute(_NEW % (_TO_REPLAY, _ON_ITS_WAY), bindings)
     else:
         connection.execute(_UPDATES[order.action], bindings)
@@ -249,19 +274,19 @@ def unpause(ledger: Ledger, destination: str, by: Operator, now: float) -> None:
     note(ledger, Action.UNPAUSE, by, destination, now)
 
 
-def discard_corrupt(ledger: Ledger, keys: Sequence[int], by: Operator, now: float) -> int:
-    """Let go of damaged instances, and of their deliveries; how many there were."""
+def discard_corrupt(ledger: Ledger, keys: Sequence[int], by: Operator, now: float) -> Step:
+    """Let go of damaged instances, and of their deliveries; ``count`` is of the instances."""
     wanted = encode_json(list(keys)).decode()
-    ledger.connection.execute(
+    given_up = _ended(
+        ledger,
         f"UPDATE deliveries SET {_GIVEN_UP}'{Reason.OPERATOR.value}' WHERE {_OPEN} AND id IN "
         "(SELECT d.id FROM json_each(:keys) w CROSS JOIN instances k ON k.key = w.value "
         f"AND k.state = {CORRUPT} CROSS JOIN deliveries d ON d.id {_OWN})",
         {"keys": wanted, "now": now},
     )
     count = ledger.release_corrupt(wanted, now)
-    if count:
-        note(ledger, Action.DISCARD_CORRUPT, by, f"{len(keys)} corrupt", now, count)
-    return count
+    number = note(ledger, Action.DISCARD_CORRUPT, by, f"{len(keys)} corrupt", now, count) if count else None
+    return Step(count=count, operation=number, woken=frozenset(), given_up=given_up)
 
 
 def _number_of(ledger: Ledger, destination: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -62,6 +62,7 @@ class Orders:
         self._wake = wake
         self._recall = recall
         self._clock = clock
+        self.on_given_up: Callable[[Mapping[str, int]], None] = lambda counts: None  # by destination
 
     async def carry_out(self, order: Order) -> Done:
         """Change what is selected. Where numbers are given it is all of them or none.
@@ -109,6 +110,8 @@ class Orders:
 
     def _stepped(self, done: Step) -> None:
         self._wake(done.woken)
+        if done.given_up:
+            self.on_given_up(done.given_up)
 
     async def pause(self, destination: str, by: Operator) -> None:
         """Remember that ``destination`` is sent nothing; its lane has been told. ``NotAllowed`` if it is."""
@@ -147,5 +150,6 @@ class Orders:
         count = 0
         for start in range(0, len(wanted), STEP_ROWS):
             some, now = wanted[start : start + STEP_ROWS], self._clock.now()
-            count += await self._change(partial(operations.discard_corrupt, keys=some, by=by, now=now))
+            run = partial(operations.discard_corrupt, keys=some, by=by, now=now)
+            count += (await self._change(run, then=self._stepped)).count
         return count

@@ -131,6 +131,11 @@ class Ward:
     def wait_for(self, state: str, count: int, destination: str = "pacs") -> None:
         wait_until(lambda: self.states(destination).get(state, 0) == count, f"{count} are {state}")
 
+    def wait_for_metric(self, outcome: str, count: int) -> None:
+        """As many deliveries to pacs came to that end; what is scraped may be a second old."""
+        sample = f'dicom_router_deliveries_total{{destination="pacs",outcome="{outcome}"}}'
+        wait_until(lambda: self.gateway.metrics().get(sample) == count, f"{count} counted as {outcome}")
+
 
 @pytest.fixture(params=["command line", "HTTP"])
 def ward(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ward]:
@@ -192,6 +197,7 @@ def test_a_backlog_is_paused_held_resumed_redirected_discarded_and_replayed(ward
         "action": "discard", "target": "destination=pacs state=held", "count": 2, "detail": "",
     }  # fmt: skip
 
+    ward.wait_for_metric("discarded", 4)  # two of them by redirection
     assert ward.states() == {"pending": 2}  # paused: it was not even tried
     with Sink(ward.directory / "pacs", port=ward.pacs_port) as pacs:
         assert operator.destination("resume", "pacs")[0]
@@ -304,6 +310,7 @@ def test_damaged_instances_are_listed_and_discarded(ward: Ward) -> None:
     assert operator.discard_corrupt(key)[0]
     assert operator.last()["action"] == "discard-corrupt"
     assert ward.states() == {}
+    ward.wait_for_metric("discarded", 1)
     assert json.loads(ward.gateway.get("/api/v1/instances/corrupt")) == []
 
 

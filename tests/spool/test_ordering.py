@@ -139,6 +139,21 @@ async def test_discard_lets_the_bytes_go(spool: Spool, clock: ManualClock) -> No
     assert {d.reason for d in trace.deliveries} == {Reason.OPERATOR}
 
 
+async def test_what_is_given_up_is_told_by_destination(
+    spool: Spool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "STEP_ROWS", 2)
+    told: list[dict[str, int]] = []
+    spool.orders.on_given_up = lambda counts: told.append(dict(counts))
+    await queued(spool, clock, 3, "pacs", "archive")
+    await carry_out(spool, Action.HOLD, destination="pacs")
+    assert told == []
+    await carry_out(spool, Action.DISCARD, destination="pacs")
+    assert told == [{"pacs": 2}, {"pacs": 1}]
+    await carry_out(spool, Action.REDIRECT, destination="archive", to="research")
+    assert told[2:] == [{"archive": 2}, {"archive": 1}]
+
+
 async def test_long_queues_are_worked_off_in_steps(
     spool: Spool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +308,8 @@ async def test_corrupt_instances_are_let_go_by_name_or_all(tmp_path: Path, clock
             damage(tmp_path, instance)
             with pytest.raises(StorageError):
                 await read(spool, instance)
+        told: list[dict[str, int]] = []
+        spool.orders.on_given_up = lambda counts: told.append(dict(counts))
         dead = instances[0].key + 1
         with pytest.raises(NotAllowed, match="damaged"):
             await carry_out(spool, Action.RETRY, dead)
@@ -307,6 +324,7 @@ async def test_corrupt_instances_are_let_go_by_name_or_all(tmp_path: Path, clock
         assert {d.state for d in trace.deliveries} == {State.DISCARDED}
         assert (await settled_stats(spool)).bytes_live == instances[2].place.length_bytes
         assert [line.count for line in await spool.orders.audit()] == [1, 1]
+        assert told == [{"pacs": 1, "archive": 1}] * 2
 
 
 async def test_a_ledger_of_version_1_is_brought_up_to_date_in_place(
