@@ -104,6 +104,14 @@ class Commits:
             and not any(operation.durable for operation in operations)
         )
 
+    def forget_tail(self) -> None:
+        """Another segment is begun, or the same one anew: nobody is answered before the ledger notes it.
+
+        Also where its number is noted already: a transaction that failed, and that noted another one, may
+        come back with the process that follows, as long as none is committed after it.
+        """
+        self._tail = None
+
     def owe(self, appends: Sequence[Append]) -> None:
         """Their senders are being told: the next ``commit`` names them, or one after it."""
         for append in appends:

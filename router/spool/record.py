@@ -14,9 +14,10 @@ a neighbour. All numbers are little endian.
 is damaged there was whole once, and acknowledged; behind it, a write may just not have come to its end.
 
 A record belongs to its segment only if its generation is the page's: recycling a segment raises it, and
-what is left of its earlier life means nothing. The key stands again right before the object, where a reader
-of a part (which cannot check the hash) sees whether the place is still that of its instance: a recycled
-segment is overwritten from its start, so the key is gone before any byte of the object is.
+what is left of its earlier life means nothing. The page is synced before the first record is written. The key
+stands again right before the object, where a reader of a part (which cannot check the hash) sees whether the
+place is still that of its instance: a recycled segment is overwritten from its start, so the key is gone
+before any byte of the object is.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.model import Buffer, Instance, InstanceState, Place
-from router.spool.record import BLOCK, encode_header, encode_page
+from router.spool.record import BLOCK, encode_header
 from router.spool.segment import Segment
 from router.spool.work import Append
 
@@ -20,9 +20,6 @@ class Run:
         self.start = self.tail = segment.tail
         self.appends: list[Append] = []
         self.buffers: list[Buffer] = []
-        if self.tail == 0:
-            self.buffers.append(encode_page(segment.number, segment.generation))
-            self.tail = BLOCK
 
     def add(self, item: Append, limit: int) -> bool:
         """Place the record; False if the segment has no room for it."""

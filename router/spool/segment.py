@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.spool.files import Files, fill_with_zeros
-from router.spool.record import BLOCK, decode_page
+from router.spool.files import Files, fill_with_zeros, write_durably
+from router.spool.record import BLOCK, decode_page, encode_page
 
 READY_TARGET = 2  # made ahead, so that an append does not wait for zeros
 
@@ -29,7 +29,7 @@ class Segment:
     number: int
     path: Path
     generation: int
-    tail: int = 0  # where the next record begins; 0: the page is not written yet
+    tail: int = 0  # where the next record begins
     live_count: int = 0
     live_bytes: int = 0
     is_trusted: bool = True  # False: a write or sync failed; never appended to again, deleted when empty
@@ -135,7 +135,12 @@ class Segments:
         return Segment(number=number, path=path, generation=0)
 
     def rotate(self) -> Segment:
-        """Close the current segment and begin another. ``OSError``: there is no current one then."""
+        """Close the current segment and begin another. ``OSError``: there is no current one then.
+
+        The page is on stable storage before any record is: else power that fails while a segment is written
+        again could leave the old page over records of which some are overwritten, and the next start would
+        take these for acknowledged and damaged (``tail``).
+        """
         self.close_current()
         try:
             segment = self._ready.pop()  # the last one emptied: its extents are written and its pages at hand
@@ -147,8 +152,13 @@ class Segments:
             self._ready.append(segment)
             raise
         segment.generation += 1
-        segment.tail = 0
         self.current = segment
+        try:
+            page = encode_page(segment.number, segment.generation)
+            segment.tail = write_durably(self._files, segment.fd, [page], 0)
+        except OSError:
+            self.abandon_current()
+            raise
         return segment
 
     def close_current(self) -> None:
@@ -192,7 +202,6 @@ class Segments:
         self.closed.pop(segment.number, None)
         segment.live_bytes = 0
         if segment.is_trusted and len(self._ready) < self._spare:
-            segment.tail = 0
             self._ready.append(segment)
             return
         self._forget(segment.number)

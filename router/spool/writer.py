@@ -245,6 +245,7 @@ class Writer:
                 self._flush(run)
                 run = None
             try:
+                self.commits.forget_tail()
                 run = Run(segments.rotate())
             except OSError as error:
                 self._fail((item,), storage_error(error, "no segment to write to"))

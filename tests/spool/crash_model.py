@@ -49,6 +49,7 @@ LIVES = 4
 OPERATIONS = (20, 700)  # of the disk, in one life
 ACTIONS = 400  # in one life at most
 TROUBLE = 0.2  # the share of actions in which the disk fails
+HUNG_S = 20.0  # for one seed, which takes less than one; then somebody waits for what never comes
 LATE = 3  # a failed sync is told once to each who has the file open: SQLite twice, and the writer
 DESTINATIONS = ("pacs", "archive", "cloud")
 SIZES = (100, 5000, 20_000, 150_000)
@@ -195,9 +196,10 @@ async def run(seed: int, directory: Path) -> int:
     clock = ManualClock()
     disk, told = Disk(directory / "0", rng), Told()
     uids: dict[str, tuple[int, int]] = {}
-    for number in range(1, LIVES + 1):
-        disk, told = await _live(disk, told, clock, uids, directory / str(number))
-    await _finish(disk, told, clock, uids)
+    with anyio.fail_after(HUNG_S):
+        for number in range(1, LIVES + 1):
+            disk, told = await _live(disk, told, clock, uids, directory / str(number))
+        await _finish(disk, told, clock, uids)
     disk.close()
     return len(told.acknowledged)
 

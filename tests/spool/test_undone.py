@@ -25,6 +25,7 @@ from router.errors import StorageError
 from router.model import Instance
 from router.spool import Spool
 from router.spool.housekeeping import CLEAN_IDLE_S
+from router.spool.ledger import Ledger
 from router.spool.run import Run
 from router.spool.schema import LEDGER_NAME
 from router.spool.writer import Writer
@@ -41,6 +42,7 @@ from tests.spool.samples import (
     read,
     routed,
 )
+from tests.spool.test_following import broken_ledger
 
 
 @pytest.fixture
@@ -164,6 +166,57 @@ async def test_space_that_was_kept_for_that_is_used_again_after_the_next_commit(
     await keep_house(spool, spool.housekeeper.delete_doomed)
     assert not [*(disk.root / "spool" / "large").iterdir()]
     assert is_busy or list(spool.problems) == []
+
+
+async def test_what_was_refused_is_not_taken_for_acknowledged_once_its_segment_is_written_again(
+    spool: Spool, disk: Disk, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await append(spool, 1)
+    with broken_ledger(monkeypatch):
+        owed = await append(spool, 2, 150_000)  # it is on the disk, and the ledger follows
+        with pytest.raises(StorageError):
+            await spool.sync()
+        for seed in (3, 4):  # the second says of the first that it had been synced
+            with pytest.raises(StorageError):
+                await append(spool, seed, 150_000)
+    await deliver(spool, clock, first, owed)
+    lefts: list[Disk] = []
+    genuine = disk.tick
+
+    def tick() -> None:
+        genuine()
+        if len(lefts) < 60:  # in the two writes that come first: the page's, and the record's
+            lefts.extend([disk.after_power_failure(tmp_path / f"{disk.operations}-{n}") for n in range(30)])
+
+    disk.tick = tick  # type: ignore[method-assign]
+    again = await append(spool, 5, MIB - 300_000)  # no room behind them: the segment is written anew
+    assert again.place.segment == first.place.segment
+    for left in lefts:
+        async with opened(left.root / "spool", clock) as spool_left:
+            assert await spool_left.corrupt() == []
+            for instance in await spool_left.take_unrouted(9) if (await spool_left.stats()).unrouted else ():
+                await read(spool_left, instance)
+        left.close()
+
+
+async def test_nobody_is_answered_before_the_ledger_notes_a_segment_that_is_written_again(
+    spool: Spool, disk: Disk, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await append(spool, 1, MIB // 2)
+    await deliver(spool, clock, first)
+    noted: list[int] = []
+    genuine = Ledger.note_tail
+
+    def note_tail(self: Ledger, segment: int) -> None:
+        noted.append(segment)
+        genuine(self, segment)
+
+    monkeypatch.setattr(Ledger, "note_tail", note_tail)
+    again = await append(spool, 2, MIB // 2 + 10_000)
+    assert again.place.segment == first.place.segment
+    assert noted == [again.place.segment]
+    await append(spool, 3)
+    assert noted == [again.place.segment]
 
 
 async def test_a_part_that_fails_is_told_why(spool: Spool, disk: Disk, clock: ManualClock) -> None:
