@@ -11,7 +11,7 @@ a neighbour. All numbers are little endian.
               the Part 10 object (``length`` bytes), zeros up to the next boundary
 
 ``synced``: whatever lies before this offset of the segment had been synced when the record was written. What
-is damaged there was whole once, and acknowledged; behind it, a write may just not have come to its end.
+is damaged there was whole once; behind it, a write may just not have come to its end.
 
 A record belongs to its segment only if its generation is the page's: recycling a segment raises it, and
 what is left of its earlier life means nothing. The page is synced before the first record is written. The key

@@ -7,8 +7,9 @@ waits for the disk, and with it everything before, so that rows can only be miss
 named last, behind the newest row. (The newest row is never pruned.)
 
 A record whose row is missing may never have been acknowledged: then its sender sends it again. One that is
-damaged was acknowledged if a later one says that it had been synced: it gets its row like the others, and the
-damage is found, and shown, when it is to be delivered. Else its write did not come to an end.
+damaged was whole if a later one says that it had been synced, and so acknowledged, unless the ledger failed
+then: it gets its row like the others, and the damage is found, and shown, when it is to be delivered. Else
+its write did not come to an end.
 """
 
 from __future__ import annotations

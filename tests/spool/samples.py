@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 
 import anyio.to_thread
+import apsw
+import pytest
 
 from router.clock import ManualClock
 from router.config.settings import SpoolSettings
@@ -29,6 +31,7 @@ from router.model import (
 )
 from router.spool import Spool, SpoolStats
 from router.spool.files import Files
+from router.spool.ledger import Ledger
 from router.spool.orders import Action, Operator, Order, Selection
 
 MIB = 1024 * 1024
@@ -163,6 +166,18 @@ async def crash_copy(spool: Spool, directory: Path, to: Path) -> Path:
 
     await keep_house(spool, copy)  # so that no file is made or renamed meanwhile
     return to
+
+
+@contextmanager
+def broken_ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every transaction that names a row fails."""
+
+    def fail(self: Ledger, rows: object) -> None:
+        raise apsw.IOError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "insert", fail)
+        yield
 
 
 class FailingFiles(Files):

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import apsw
 import pytest
 
 from router.clock import ManualClock
 from router.errors import CorruptRecord, StorageError
 from router.spool.ledger import Ledger, NewRow
 from router.spool.writer import TOGETHER
-from tests.spool.samples import append, claim, content, crash_copy, opened, read, routed
+from tests.spool.samples import append, broken_ledger, claim, content, crash_copy, opened, read, routed
 
 
 @contextmanager
@@ -35,18 +34,6 @@ def held_up_ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             yield
         finally:
             gate.set()
-
-
-@contextmanager
-def broken_ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every transaction that names a row fails."""
-
-    def fail(self: Ledger, rows: object) -> None:
-        raise apsw.IOError("disk I/O error")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "insert", fail)
-        yield
 
 
 async def test_an_append_does_not_wait_for_the_ledger(

@@ -35,6 +35,7 @@ from tests.spool.samples import (
     MIB,
     append,
     arrival,
+    broken_ledger,
     content,
     deliver,
     keep_house,
@@ -42,7 +43,6 @@ from tests.spool.samples import (
     read,
     routed,
 )
-from tests.spool.test_following import broken_ledger
 
 
 @pytest.fixture
