@@ -25,7 +25,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ LIMITS: Mapping[str, object] = {
 _PAUSE_S = 0.004  # between an answer and the next instance, but for the warming up
 _READY_S = 30.0
 _SETTLE_S = 60.0
-_PER_ASSOCIATION = 50  # instances, then another association
+_ASSOCIATION_S = 0.25  # then another one: at most 4 in a second, however fast the machine
 
 
 @dataclass(slots=True)
@@ -96,8 +96,9 @@ class Normal:
                 continue
             framed = sample.frame(accepted.max_pdu_bytes)
             head = framed.own_head()
+            until = time.monotonic() + _ASSOCIATION_S
             try:
-                for _ in range(_PER_ASSOCIATION):
+                while time.monotonic() < until:
                     serial += 1
                     head.patch(serial)
                     began = time.monotonic()
@@ -244,12 +245,13 @@ class Site:
         }
 
     def state(self) -> State:
-        """What the process holds now."""
+        """What the process holds now; descriptors are counted before it gets one more by being asked."""
         process = psutil.Process(self.gateway.pid)
+        descriptors = sum(1 for path in _descriptors(process.pid) if not path.endswith(".seg"))
         seen = self.metrics()
         return State(
             rss_bytes=process.memory_info().rss,
-            descriptors=sum(1 for path in _descriptors(process.pid) if not path.endswith(".seg")),
+            descriptors=descriptors,
             tasks=int(seen.get("dicom_router_tasks", 0)),
             associations=sum(
                 int(value) for name, value in seen.items() if name.startswith("dicom_router_associations{")
@@ -296,7 +298,7 @@ def measure(
         warm.start()
         _wait_until_steady(site, warm_s)
         warm.stop()
-        before = _at_rest(site, None)
+        before = at_rest(site.state, None)
         alone: list[float] = []
         beside: list[float] = []
         sent, failures = set(warm.acknowledged), [*warm.failures]
@@ -319,9 +321,9 @@ def measure(
             beside += normal.between(attack_at, attack_until)
             sent.update(normal.acknowledged)
             failures += normal.failures
-            _at_rest(site, before)
+            at_rest(site.state, before)
             time.sleep(calm_s)
-            afters.append(_at_rest(site, before))
+            afters.append(at_rest(site.state, before))
         with suppress(ProgramError):  # counted below
             wait_until(lambda: sent <= site.uids(), _SETTLE_S, "everything arrives")
         lines = site.log()
@@ -368,20 +370,23 @@ def _wait_until_steady(site: Site, most_s: float) -> None:
         time.sleep(min(STEADY_S, left))
 
 
-def _at_rest(site: Site, before: State | None) -> State:
-    """The state once nobody is there any more; as it is where it does not come to rest in time."""
+def at_rest(look: Callable[[], State], before: State | None, timeout_s: float = _SETTLE_S) -> State:
+    """The state in which the gateway was seen at rest; as it is where it does not come to rest in time.
+
+    It is not looked at again: the next look may meet the socket of the request for metrics of the last one.
+    """
+    seen: list[State] = []
 
     def is_at_rest() -> bool:
-        now = site.state()
+        seen[:] = [look()]
+        now = seen[0]
         return now.associations == 0 and (
             before is None or (now.descriptors <= before.descriptors and now.tasks <= before.tasks)
         )
 
-    try:
-        wait_until(is_at_rest, _SETTLE_S, "the gateway is at rest")
-    except ProgramError:
-        pass  # the state says so
-    return site.state()
+    with suppress(ProgramError):  # the state says so
+        wait_until(is_at_rest, timeout_s, "the gateway is at rest")
+    return seen[0]
 
 
 def _descriptors(pid: int) -> Iterator[str]:
