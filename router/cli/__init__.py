@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from router.cli import demo, inspect, operators, queue, scu, secret, serve, spool, tls, transcode
+from router.cli import demo, importing, inspect, operators, queue, scu, secret, serve, spool, tls, transcode
 
 
 def build() -> typer.Typer:
@@ -17,7 +17,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (serve, inspect, scu, transcode, demo, operators, secret):
+    for module in (serve, inspect, scu, transcode, importing, demo, operators, secret):
         module.add_to(command)
     command.add_typer(queue.build(), name="queue")
     command.add_typer(spool.build(), name="spool")

@@ -24,6 +24,7 @@ COMMANDS = [
     ["sink"],
     ["transcode"],
     ["codecs"],
+    ["import"],
     ["trace"],
     ["demo"],
     ["queue", "ls"],
