@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from router import __version__
 from router.cli import demo, importing, inspect, operators, queue, scu, secret, serve, spool, tls, transcode
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"dicom-router {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version, and end."),
+    ] = False,
+) -> None:
+    """What stands before the command."""
 
 
 def build() -> typer.Typer:
@@ -17,6 +35,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    command.callback()(_root)
     for module in (serve, inspect, scu, transcode, importing, demo, operators, secret):
         module.add_to(command)
     command.add_typer(queue.build(), name="queue")

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from router import config, samples, scu
+from router import __version__, config, samples, scu
 from router.app import Gateway
 from tests.cli.conftest import Run
 
@@ -55,6 +55,11 @@ COMMANDS = [
 def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = samples.generate(tmp_path_factory.mktemp("study"), ct_slices=1, mr_slices=0, bundled=False)
     return made[0].path
+
+
+def test_the_version(run: Run) -> None:
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (0, f"dicom-router {__version__}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
