@@ -43,6 +43,7 @@ from router.views import (
     TraceView,
     audit_page,
     delivery_view,
+    edits_view,
     forms_view,
     stored_view,
     trace_view,
@@ -312,6 +313,7 @@ def explain_file(
         rules=decision.trace,
         problems=(header.problem,) if header.problem else (),
         forms=forms_view(decision),
+        edits=edits_view(decision),
     )
 
 

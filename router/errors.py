@@ -116,6 +116,10 @@ class CannotTranscode(RouterError):
     """This instance cannot have that form, and why: another form may do, the same one never will."""
 
 
+class CannotEdit(CannotTranscode):
+    """What is to be edited cannot be, in whatever form: it must not leave."""
+
+
 class BrokenCodec(CannotTranscode):
     """A codec's result is not what it should be: the proof failed. Nothing of it may be used."""
 

@@ -160,6 +160,7 @@ class Balance:
             hold=decision.hold,
             trace=(*decision.trace, *trace),
             forms=tuple((queue_of.get(name, name), form) for name, form in decision.forms),
+            edits=tuple((queue_of.get(name, name), edits) for name, edits in decision.edits),
         )
 
     def _home(self, group: str, study: str) -> tuple[str, str]:

@@ -130,14 +130,46 @@ class Instance:
         return self.place.length_bytes - self.place.data_set_offset
 
 
+class EditKind(StrEnum):
+    """What is done to an element before an instance leaves."""
+
+    SET = "set"
+    BLANK = "blank"  # no value is left in it
+    REMOVE = "remove"
+    REPLACE = "replace"  # what a regular expression finds in its values
+    REMOVE_PRIVATE = "remove_private"  # every private element, wherever it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One change to a data set before it leaves. The stored original is never changed."""
+
+    kind: EditKind
+    path: str = ""  # of the element, as rules write it
+    value: str = ""  # to set, with {placeholders}; or what comes in the place of ``pattern``
+    pattern: str = ""
+
+    def __str__(self) -> str:
+        """A sentence for the operator."""
+        if self.kind is EditKind.SET:
+            return f"set {self.path} to {self.value!r}"
+        if self.kind is EditKind.REPLACE:
+            return f"replace {self.pattern!r} by {self.value!r} in {self.path}"
+        return f"{self.kind} {self.path}" if self.path else "remove private elements"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A transfer syntax to send in, and for a lossy one how much may be lost: exactly one of the others."""
+    """How an instance is to leave: a transfer syntax, for a lossy one how much may be lost, and edits.
+
+    Of ``quality``, ``ratio`` and ``max_error`` a lossy one has exactly one.
+    """
 
     transfer_syntax_uid: str
     quality: int | None = None  # 1 to 100, as libjpeg counts
     ratio: float | None = None  # of uncompressed to compressed, as JPEG 2000 aims at
     max_error: int | None = None  # of each sample, as JPEG-LS keeps to
+    edits: tuple[Edit, ...] = ()  # in order; with any, it is never what was received
 
     @property
     def is_lossy(self) -> bool:
@@ -150,6 +182,7 @@ class Wish:
 
     form: Form | None = None  # by the rule that sends it
     avoid: tuple[str, ...] = ()  # transfer syntaxes in which the destination could not make sense of it
+    edits: tuple[Edit, ...] = ()  # by the rules that send it: without them it must not leave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +198,7 @@ class Transcoding:
     max_error: float | None = None  # where it is not: the largest difference of any sample
     sop_instance_uid: str = ""  # the new one of a lossy result (PS3.3 C.7.6.1.1.5)
     took_s: float = 0.0
+    edited: tuple[str, ...] = ()  # what was changed in the data set, without values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +219,15 @@ class Decision:
     hold: bool  # unmatched: hold: no destination, kept visible
     trace: tuple[RuleTrace, ...]
     forms: tuple[tuple[str, Form], ...] = ()  # by destination, where a rule says in which to send
+    edits: tuple[tuple[str, tuple[Edit, ...]], ...] = ()  # by destination, where rules edit
 
     def wish_for(self, destination: str) -> Wish | None:
         """What the rules ask of the form in which it is sent there."""
-        return next((Wish(form=form) for name, form in self.forms if name == destination), None)
+        if not self.forms and not self.edits:
+            return None
+        form = next((form for name, form in self.forms if name == destination), None)
+        edits = next((edits for name, edits in self.edits if name == destination), ())
+        return Wish(form=form, edits=edits) if form is not None or edits else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

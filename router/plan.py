@@ -65,6 +65,7 @@ def choose_form(
     """As :func:`choose_context`, for an instance that may have other forms: ``rungs``, the best first.
 
     ``pair`` is the instance as it is. What stands above the first unknown rung is tried before that is asked.
+    A form with edits is never what was received: it is never carried as it is.
     """
     sop_class_uid, received_uid = pair
     wanted: list[Form] = []
@@ -73,7 +74,7 @@ def choose_form(
         choice = choose_context((sop_class_uid, uid), accepted=accepted, refused=refused)
         if isinstance(choice, Refused):
             continue
-        if isinstance(choice, Carried) and uid != received_uid:
+        if isinstance(choice, Carried) and (uid != received_uid or form.edits):
             wanted.append(form)
             continue
         if not wanted:

@@ -191,6 +191,7 @@ class TraceView:
     rules: tuple[RuleTrace, ...]
     deliveries: tuple[DeliveryView, ...]
     forms: dict[str, str] = field(default_factory=dict)  # transfer syntax by destination, where a rule says
+    edits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by destination, where rules edit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +277,7 @@ class Explanation:
     rules: tuple[RuleTrace, ...]
     problems: tuple[str, ...]
     forms: dict[str, str] = field(default_factory=dict)  # transfer syntax by destination, where a rule says
+    edits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by destination, where rules edit
 
 
 def delivery_view(record: DeliveryRecord) -> DeliveryView:
@@ -357,7 +359,13 @@ def trace_view(trace: InstanceTrace) -> TraceView:
         rules=decision.trace if decision is not None else (),
         deliveries=tuple(map(delivery_view, trace.deliveries)),
         forms=forms_view(decision) if decision is not None else {},
+        edits=edits_view(decision) if decision is not None else {},
     )
+
+
+def edits_view(decision: Decision) -> dict[str, tuple[str, ...]]:
+    """What is changed in what each destination gets, in sentences."""
+    return {name: tuple(map(str, edits)) for name, edits in decision.edits}
 
 
 def forms_view(decision: Decision) -> dict[str, str]:

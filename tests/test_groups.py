@@ -19,7 +19,7 @@ from router.groups import (
     may_take,
     queues_of,
 )
-from router.model import Decision, Form, Priority
+from router.model import Decision, Edit, EditKind, Form, Priority, Wish
 
 SAFE = Group(first_of=("pacs", "archive", "files"))
 BOTH = Group(one_of=("pacs1", "pacs2", "pacs3"))
@@ -127,9 +127,12 @@ def test_a_decision_names_queues_and_says_why() -> None:
 
 def test_the_form_that_a_rule_asks_for_goes_along_to_the_queue() -> None:
     form = Form(transfer_syntax_uid="1.2.840.10008.1.2.5")
-    asked = replace(decision("both", "x"), forms=(("both", form),))
+    edits = (Edit(kind=EditKind.REMOVE_PRIVATE),)
+    asked = replace(decision("both", "x"), forms=(("both", form),), edits=(("both", edits),))
     resolved = Balance(GROUPS).resolve(asked, "1.2.1")
     assert resolved.forms == ((resolved.destinations[0], form),)
+    assert resolved.wish_for(resolved.destinations[0]) == Wish(form=form, edits=edits)
+    assert resolved.wish_for("x") is None
     assert resolved.wish_for("x") is None
 
 

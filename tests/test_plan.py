@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.dicom.syntaxes import JPEG_2000_LOSSLESS, RLE_LOSSLESS
-from router.model import Form
+from router.model import Edit, EditKind, Form
 from router.plan import (
     MAX_CONTEXTS,
     Carried,
@@ -89,3 +89,11 @@ def test_an_unknown_rung_is_asked_for_once_those_above_it_have_failed() -> None:
 def test_an_end_of_the_ladder_is_a_refusal() -> None:
     assert isinstance(choose(JPEG, EXPLICIT, refused=(JPEG, EXPLICIT)), Refused)
     assert isinstance(choose(), Refused)
+
+
+def test_what_is_edited_is_never_carried_as_it_was_received() -> None:
+    edited = Form(transfer_syntax_uid=EXPLICIT, edits=(Edit(kind=EditKind.REMOVE_PRIVATE),))
+    pair = (CT, EXPLICIT)
+    assert choose_form(pair, [edited], accepted={pair: 1}, refused=()) == Wanted(forms=(edited,))
+    assert choose_form(pair, [edited], accepted={}, refused=()) == NotProposed()
+    assert choose_form(pair, [edited], accepted={}, refused=[pair]) == Refused()

@@ -123,10 +123,16 @@ def _print_explanation(explanation: Explanation) -> None:
     if explanation.destinations:
         names = ", ".join(map(partial(_in_its_form, explanation.forms), explanation.destinations))
         out.print(f"  → {names} (priority {explanation.priority})", markup=False)
+        _print_edits(explanation.edits)
     else:
         out.print("  → held: no rule sends it" if explanation.hold else "  → dropped: no rule sends it")
     for problem in explanation.problems:
         err.print(f"  {problem}", style="yellow", markup=False)
+
+
+def _print_edits(edits: dict[str, tuple[str, ...]]) -> None:
+    for name, sentences in edits.items():
+        out.print(f"  → in what {name} gets: {'; '.join(sentences)}", markup=False)
 
 
 def _in_its_form(forms: dict[str, str], destination: str) -> str:
@@ -150,6 +156,7 @@ def _print_trace(item: TraceView) -> None:
         print_rules(item.rules)
         for name in item.forms:
             out.print(f"  → {_in_its_form(item.forms, name)}", markup=False)
+        _print_edits(item.edits)
         if item.hold:
             out.print("  → held: no rule sends it", style="yellow")
         elif not item.destinations:

@@ -180,6 +180,10 @@ def print_delivery(delivery: DeliveryView) -> None:
 
 def describe_transcoding(transcoding: Transcoding) -> str:
     """How an instance came into another form, and what proves that it is the same image."""
+    took = f"in {transcoding.took_s * 1000:.0f} ms"
+    edited = ", ".join(transcoding.edited) or "nothing to edit"
+    if transcoding.source_uid == transcoding.target_uid:
+        return f"edited {took}: {edited}; no pixel touched"
     forms = f"{shown(transcoding.source_uid)} → {shown(transcoding.target_uid)}"
     proof = "no pixel data"
     if transcoding.frames:
@@ -187,4 +191,5 @@ def describe_transcoding(transcoding: Transcoding) -> str:
         count = f"{transcoding.frames} frame{'' if transcoding.frames == 1 else 's'}"
         proof = f"{count} {same}, XXH3 {transcoding.frames_hash}"
     by = f", {transcoding.codecs}," if transcoding.codecs else ""
-    return f"transcoded {forms}{by} in {transcoding.took_s * 1000:.0f} ms: {proof}"
+    also = f"; edited: {edited}" if transcoding.edited else ""
+    return f"transcoded {forms}{by} {took}: {proof}{also}"

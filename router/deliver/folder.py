@@ -24,10 +24,9 @@ from router.config.settings import FolderDestination
 from router.deliver.desk import Desk
 from router.deliver.placeholders import fill, parse_template
 from router.deliver.queue import Content
-from router.deliver.renditions import Renditions
 from router.deliver.settle import Ended
 from router.deliver.shaping import Shaper
-from router.deliver.verdict import SUCCESS, Fault, Kind, Verdict, of_error
+from router.deliver.verdict import NO_FORM, SUCCESS, Fault, Kind, Verdict, of_error
 from router.dicom.header import scan
 from router.errors import StorageError
 from router.model import Delivery, Form, Instance, Reason
@@ -82,11 +81,10 @@ class FolderSender:
             await self._probe(desk)
             delivery = desk.take()
         while delivery is not None:
-            if forms := self._forms_to_make(delivery, desk.renditions):
-                desk.render(delivery, forms)
+            rendition = desk.renditions.ready(delivery)
+            if rendition is None and self._must_be_made(desk, delivery):
                 delivery = desk.take()
                 continue
-            rendition = desk.renditions.ready(delivery)
             instance = delivery.instance if rendition is None else rendition.instance
             content = self._content if rendition is None else rendition
             started_at = self._clock.now()
@@ -107,13 +105,23 @@ class FolderSender:
             (desk.answered if verdict.is_delivered else desk.failed)(delivery, verdict, ended)
             delivery = desk.take()
 
-    def _forms_to_make(self, delivery: Delivery, renditions: Renditions) -> tuple[Form, ...]:
-        """A file may be of any form: those that are wanted rather than the one in which it was received."""
-        received_uid = delivery.instance.arrival.transfer_syntax_uid
-        if renditions.ready(delivery) is not None:
-            return ()
-        rungs = renditions.rungs(delivery)
-        return tuple(takewhile(lambda form: form.transfer_syntax_uid != received_uid, rungs))
+    def _must_be_made(self, desk: Desk, delivery: Delivery) -> bool:
+        """Whether another form is wanted rather than what was received; then it is asked for.
+
+        A file may be of any form, so what was received always can be written. Only what is edited never is
+        what was received, and where the edits cannot be made nothing is written.
+        """
+        received = Form(transfer_syntax_uid=delivery.instance.arrival.transfer_syntax_uid)
+        rungs = desk.renditions.rungs(delivery)
+        if not rungs:
+            now = self._clock.now()
+            because = desk.renditions.give_up(delivery) or "nobody can make its edits here"
+            desk.answered(delivery, NO_FORM, Ended(started_at=now, ended_at=now, comment=because))
+            return True
+        forms = tuple(takewhile(lambda form: form != received, rungs))
+        if forms:
+            desk.render(delivery, forms)
+        return bool(forms)
 
     async def _probe(self, desk: Desk) -> None:
         """Find out whether files can be written again, where none waits to be."""

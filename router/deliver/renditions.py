@@ -8,6 +8,7 @@ ready; the rest waits here, by priority.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import anyio
@@ -30,8 +31,10 @@ from router.transform.ladder import rungs
 READY_MAX = 8  # renditions of one lane that wait to be sent
 READY_BYTES = 64 * 1024 * 1024  # and what they may take together; one may always be larger
 FAILURES_MAX = 2  # of a job, then its first form is given up: it may be what kills the workers
+NAMED = 3  # forms in a sentence for the operator
 REMEMBERED = 1024  # deliveries of which is known what they cannot be
 
+K = TypeVar("K")
 T = TypeVar("T")
 Settle = Callable[[Delivery, Verdict, Ended], None]
 
@@ -60,7 +63,7 @@ class Renditions:
         self._may = deliver.transcode and workshop is not None
         self._makeable: Container[str] = _makeable() if self._may else ()
         self._concurrency = workshop.concurrency + 1 if workshop is not None else 0
-        self._ladders: dict[str, tuple[Form, ...]] = {}
+        self._ladders: dict[tuple[str, Wish | None], tuple[Form, ...]] = {}
         self._waiting = Backlog()
         self._forms: dict[int, tuple[Form, ...]] = {}
         self._ready: dict[int, Rendition] = {}
@@ -80,15 +83,17 @@ class Renditions:
         """The forms in which it may be sent, the best first; none that it turned out not to have."""
         received_uid = delivery.instance.arrival.transfer_syntax_uid
         obstacles = self._obstacles.get(delivery.delivery_id)
-        if delivery.wish is not None or obstacles:
+        ladder = self._ladders.get((received_uid, delivery.wish))
+        if ladder is None:
             ladder = self._ladder(received_uid, delivery.wish)
-            return tuple(form for form in ladder if form.transfer_syntax_uid not in (obstacles or ()))
-        ladder = self._ladders.get(received_uid, ())
-        if not ladder:
-            ladder = self._ladders[received_uid] = self._ladder(received_uid, None)
+            _bounded(self._ladders)[received_uid, delivery.wish] = ladder
+        if obstacles:
+            return tuple(form for form in ladder if form.transfer_syntax_uid not in obstacles)
         return ladder
 
     def _ladder(self, received_uid: str, wish: Wish | None) -> tuple[Form, ...]:
+        if wish is not None and wish.edits and self._workshop is None:
+            return ()  # nobody is here who could make them, and without them it must not leave
         return rungs(
             received_uid,
             wish=wish,
@@ -108,7 +113,10 @@ class Renditions:
         An operator who has it tried once more is to have everything tried.
         """
         found = self._obstacles.pop(delivery.delivery_id, {})
-        return "; ".join(f"{shown(uid)}: {because}" for uid, because in found.items())
+        by_reason: dict[str, list[str]] = {}
+        for uid, because in found.items():
+            by_reason.setdefault(because, []).append(shown(uid))
+        return "; ".join(f"{_listed(names)}: {because}" for because, names in by_reason.items())
 
     def cure(self, delivery: Delivery, verdict: Verdict, sent_uid: str) -> Wish | None:
         """What to ask for next, where the destination could make no sense of it: once, another form."""
@@ -117,7 +125,7 @@ class Renditions:
         wish = delivery.wish or Wish()
         if wish.avoid:
             return None
-        next_wish = Wish(form=wish.form, avoid=(sent_uid,))
+        next_wish = replace(wish, avoid=(sent_uid,))
         received_uid = delivery.instance.arrival.transfer_syntax_uid
         return next_wish if self._ladder(received_uid, next_wish) else None
 
@@ -216,12 +224,18 @@ class Renditions:
             _bounded(self._obstacles)[delivery.delivery_id] = known | obstacles
 
 
+def _listed(names: Sequence[str]) -> str:
+    """A few of them, so that what is said of them is not cut off."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _makeable() -> frozenset[str]:
     compressed = (uid for uid in (*LOSSLESS_TARGETS, *LOSSY_TARGETS) if can_write(uid))
     return frozenset((*NATIVE_TARGETS, *compressed))
 
 
-def _bounded(memory: dict[int, T]) -> dict[int, T]:
+def _bounded(memory: dict[K, T]) -> dict[K, T]:
     while len(memory) >= REMEMBERED:
         del memory[next(iter(memory))]
     return memory

@@ -217,8 +217,9 @@ class Workshop:
         if result.made is None:
             return Rendered(rendition=None, obstacles=result.obstacles)
         made = result.made
-        form = Form(transfer_syntax_uid=made.arrival.transfer_syntax_uid)
-        self._count(instance, form, "lossless" if made.transcoding.is_lossless else "lossy")
+        if made.arrival.transfer_syntax_uid != instance.arrival.transfer_syntax_uid:
+            form = Form(transfer_syntax_uid=made.arrival.transfer_syntax_uid)
+            self._count(instance, form, "lossless" if made.transcoding.is_lossless else "lossy")
         rendition = Rendition(_as_made(instance, made), made.transcoding, file)
         return Rendered(rendition=rendition, obstacles=result.obstacles)
 

@@ -26,12 +26,13 @@ from router.config.yaml_nodes import (
     undecodable,
 )
 from router.dicom.tagpath import TagPath
-from router.model import Form, Priority
+from router.model import Edit, Form, Priority
 from router.rules.conditions import Check, compile_block
+from router.rules.editing import compile_edits
 from router.rules.ruleset import UNMATCHED, Rule, RuleSet
 
-_KEYS = ("rule", "when", "unless", "send", "transcode", "priority", "stop")
-_LATER = frozenset({"after", "edit"})
+_KEYS = ("rule", "when", "unless", "send", "edit", "transcode", "priority", "stop")
+_LATER = frozenset({"after"})
 _TESTS = ".test.yaml"  # stand beside rules and are none
 
 
@@ -171,6 +172,7 @@ class _Loader:
             stop=stop,
             transcode=self._transcode(block),
             place=str(block.mark),
+            edits=self._edits(block),
         )
         self.rules.append(rule)
 
@@ -224,7 +226,7 @@ class _Loader:
         try:
             return Priority(text)
         except ValueError:
-            hint = suggestion(text, list(Priority))
+            hint = suggestion(text, [priority.value for priority in Priority])
             self._problems.add(node.mark, f"'priority' is high, normal or low{hint}")
             return None
 
@@ -237,6 +239,14 @@ class _Loader:
         except ValueError as error:
             self._problems.add(node.mark, f"'transcode': {error}")
             return None
+
+    def _edits(self, block: Block) -> tuple[Edit, ...]:
+        node = block.get("edit")
+        if node is None:
+            return ()
+        if block.get("send") is None:
+            self._problems.add(node.mark, "'edit' changes what a rule sends, and this one has no 'send'")
+        return compile_edits(node, self._problems)
 
     def _stop(self, block: Block) -> bool:
         node = block.get("stop")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from router.dicom.header import Header
 from router.dicom.syntaxes import shown
 from router.dicom.tagpath import TagPath
-from router.model import Decision, Form, Priority, RuleTrace
+from router.model import Decision, Edit, Form, Priority, RuleTrace
 from router.rules.conditions import Check, sentences
 from router.rules.subjects import Facts
 
@@ -28,6 +28,7 @@ class Rule:
     stop: bool
     transcode: Form | None  # in which form to send; None: as the destination takes it
     place: str  # file:line:column
+    edits: tuple[Edit, ...] = ()  # made in what it sends
 
     def matches(self, facts: Facts, header: Header) -> bool:
         """Whether the rule applies, without saying why."""
@@ -70,6 +71,7 @@ class RuleSet:
         """
         trace: list[RuleTrace] = []
         send: dict[str, Form | None] = {}  # the rule that names a destination first says in which form
+        edits: dict[str, dict[Edit, None]] = {}  # those of all rules that name it, none of them twice
         priority: Priority | None = None
         matched = False
         for place, rule in enumerate(self.rules):
@@ -80,6 +82,8 @@ class RuleSet:
             matched = True
             for name in rule.send:
                 send.setdefault(name, rule.transcode)
+                if rule.edits:
+                    edits.setdefault(name, {}).update(dict.fromkeys(rule.edits))
             said = rule.priority or facts.priority
             if rule.send and (priority is None or _RANK[said] < _RANK[priority]):
                 priority = said
@@ -106,6 +110,7 @@ class RuleSet:
             hold=hold,
             trace=tuple(trace),
             forms=tuple((name, form) for name, form in send.items() if form is not None),
+            edits=tuple((name, tuple(made)) for name, made in edits.items()),
         )
 
 
@@ -124,6 +129,7 @@ def explain(decision: Decision) -> str:
         forms = {name: f" as {shown(form.transfer_syntax_uid)}" for name, form in decision.forms}
         names = ", ".join(name + forms.get(name, "") for name in decision.destinations)
         lines.append(f"=> {names} (priority {decision.priority})")
+        lines += [f"=> for {name}: {', '.join(map(str, made))}" for name, made in decision.edits]
     else:
         lines.append("=> held for an operator" if decision.hold else "=> goes nowhere")
     return "\n".join(lines)

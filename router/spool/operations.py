@@ -69,10 +69,18 @@ _UPDATES = {
     f"AND state IN ({DELIVERED}, {DISCARDED}) AND destination NOT IN {_UNMATCHED} AND {_HAS_BYTES}",
 }
 # One for each instance, unless one is on its way there already. A number is free as long as there are any.
+# What rules edit in what they send stays edited, also for somebody else: of several, what is edited goes.
+_EDITED = (
+    "(SELECT json_object('edits', json_extract(e.wish, '$.edits')) FROM deliveries e WHERE e.id IN "
+    f"{_IDS} AND (e.id & {KEY_MASK}) = k.key AND json_array_length(e.wish, '$.edits') > 0 "
+    "ORDER BY e.id LIMIT 1)"
+)
 _NEW = (
-    "INSERT INTO deliveries(id, destination, state, reason, priority, due_at, created_at, changed_at) "
-    f"SELECT k.last + 1, :to, {PENDING}, '{Reason.OPERATOR.value}', k.priority, :now, :now, :now FROM "
-    f"(SELECT d.id & {KEY_MASK} AS key, min(d.priority) AS priority, (SELECT max(x.id) FROM deliveries x "
+    "INSERT INTO deliveries"
+    "(id, destination, state, reason, priority, due_at, created_at, changed_at, wish) "
+    f"SELECT k.last + 1, :to, {PENDING}, '{Reason.OPERATOR.value}', k.priority, :now, :now, :now, {_EDITED} "
+    f"FROM (SELECT d.id & {KEY_MASK} AS key, min(d.priority) AS priority, "
+    f"(SELECT max(x.id) FROM deliveries x "
     f"WHERE x.id BETWEEN (d.id & {KEY_MASK}) AND (d.id & {KEY_MASK}) + {ORDINALS - 1}) AS last "
     f"FROM deliveries d WHERE d.id IN {_IDS} AND d.state IN (%s) "
     f"AND (SELECT state FROM instances WHERE key = d.id & {KEY_MASK}) = 1 GROUP BY 1) k "

@@ -15,7 +15,7 @@ from pathlib import Path
 import xxhash
 
 from router.dicom.part10 import file_meta
-from router.errors import BrokenCodec, CannotTranscode
+from router.errors import BrokenCodec, CannotEdit, CannotTranscode
 from router.model import Arrival, Buffer, Form, Transcoding
 from router.transform.transcode import Limits, transcode
 
@@ -78,6 +78,8 @@ def _try_each(job: Job, limits: Limits) -> Result:
             for form in job.forms:
                 try:
                     return Result(made=_make(job, content, form, limits), obstacles=tuple(obstacles))
+                except CannotEdit as error:  # nor would the others be allowed to leave
+                    return Result(made=None, obstacles=for_all(job, str(error)))
                 except CannotTranscode as error:
                     uid, is_broken = form.transfer_syntax_uid, isinstance(error, BrokenCodec)
                     obstacle = Obstacle(transfer_syntax_uid=uid, because=str(error), is_broken=is_broken)
@@ -87,10 +89,16 @@ def _try_each(job: Job, limits: Limits) -> Result:
     return Result(made=None, obstacles=tuple(obstacles))
 
 
+def for_all(job: Job, because: str) -> tuple[Obstacle, ...]:
+    """The same in the way of every form."""
+    uids = [form.transfer_syntax_uid for form in job.forms]
+    return tuple(Obstacle(transfer_syntax_uid=uid, because=because) for uid in uids)
+
+
 def _make(job: Job, content: Buffer, form: Form, limits: Limits) -> Made:
     began_at = time.monotonic()
     source_uid = job.arrival.transfer_syntax_uid
-    buffers, transcoding = transcode(content, source_uid, form, limits=limits)
+    buffers, transcoding = transcode(content, source_uid, form, limits=limits, origin=job.arrival.origin)
     arrival = replace(
         job.arrival,
         transfer_syntax_uid=form.transfer_syntax_uid,

@@ -13,6 +13,7 @@ a form at all, by trying (``transcode``).
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from dataclasses import replace
 
 from router.config.forms import AS_RECEIVED
 from router.dicom.syntaxes import LOSSLESS_TARGETS, NATIVE_TARGETS, Encoding, syntax_of
@@ -34,8 +35,21 @@ def rungs(
     """The forms to try, each transfer syntax once.
 
     ``makeable``: the transfer syntaxes for which there is an encoder. Where it is lossy, a form is only made
-    if it says how much may be lost; being received in it is always allowed.
+    if it says how much may be lost; being received in it is always allowed. Every rung has the wish's edits.
     """
+    plain = _unedited(received_uid, wish, preferred, may_transcode=may_transcode, makeable=makeable)
+    edits = wish.edits if wish is not None else ()
+    return tuple(replace(form, edits=edits) for form in plain) if edits else plain
+
+
+def _unedited(
+    received_uid: str,
+    wish: Wish | None,
+    preferred: tuple[Form, ...],
+    *,
+    may_transcode: bool,
+    makeable: Container[str],
+) -> tuple[Form, ...]:
     received = Form(transfer_syntax_uid=received_uid)
     avoid = wish.avoid if wish is not None else ()
     if not may_transcode:

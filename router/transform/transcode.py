@@ -1,21 +1,22 @@
 """One data set into another form: what can be had, what cannot, and the report of it.
 
-Between uncompressed forms no frame is touched: values are re-encoded as they lie. All else goes through
-``recode``, which proves each frame. Icons in a compressed form become uncompressed with any change (PS3.5
-§A.4 allows that whatever the image has), so that no stream of the old transfer syntax stays behind.
+Between uncompressed forms no frame is touched: values are re-encoded as they lie. Nor is one where a data set
+is edited and its transfer syntax stays. All else goes through ``recode``, which proves each frame. Icons in a
+compressed form become uncompressed with another transfer syntax (PS3.5 §A.4 allows that whatever the image
+has), so that no stream of the old one stays behind.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128
 
 from router.dicom.syntaxes import Encoding, Syntax, shown, syntax_of
 from router.errors import CannotTranscode
-from router.model import Buffer, Form, Transcoding
-from router.transform import codecs as our_codecs, lossy, native
+from router.model import Buffer, Form, Origin, Transcoding
+from router.transform import codecs as our_codecs, edits, lossy, native
 from router.transform.elements import PIXEL_DATA, DataSet, Fragments
 from router.transform.image import NUMBER_OF_FRAMES
 from router.transform.reading import parse
@@ -24,6 +25,7 @@ from router.transform.writing import encode
 if TYPE_CHECKING:
     from router.transform.recode import Codecs, Proof, Source
 
+NOWHERE = Origin(calling_ae="", called_ae="", peer="", listener="")
 FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00008, 0x7FE00009
 
 
@@ -41,28 +43,33 @@ def transcode(
     form: Form,
     *,
     limits: Limits,
+    origin: Origin = NOWHERE,
     codecs: Codecs | None = None,
 ) -> tuple[list[Buffer], Transcoding]:
     """The buffers of a data set (without file meta information) in another form, and how it came to it.
 
-    Buffers may be views of ``content``. Raises :class:`CannotTranscode` where it cannot have that form, and
-    where it has that transfer syntax already and nothing is to be lost; :class:`BrokenCodec` where the
-    result is not what it should be.
+    Buffers may be views of ``content``; ``origin`` is for edits that name it. Raises
+    :class:`CannotTranscode` where it cannot have that form, and where it has that transfer syntax already and
+    nothing is to be lost or edited; :class:`CannotEdit` where an edit cannot be made, whatever the form;
+    :class:`BrokenCodec` where the result is not what it should be.
     """
     source, target = syntax_of(transfer_syntax_uid), syntax_of(form.transfer_syntax_uid)
     _check(source, target, form)
     data_set = parse(content, source.uid, inflate_cap_bytes=limits.inflate_bytes_max)
     if source.is_deflated:
         native.check_inflated(data_set)
+    edited = edits.apply(data_set, form.edits, origin) if form.edits else ()
     task = _Task(data_set, source, form, limits.pixels_max, codecs or our_codecs)
     transcoding = task.run(target)
-    return encode(data_set, target.uid), transcoding
+    return encode(data_set, target.uid), replace(transcoding, edited=edited)
 
 
 def _check(source: Syntax, target: Syntax, form: Form) -> None:
     """What is out of the question whatever the data set is."""
     if source.uid == target.uid and not form.is_lossy:
-        raise CannotTranscode("it has that transfer syntax already")
+        if not form.edits:
+            raise CannotTranscode("it has that transfer syntax already")
+        return
     if source.encoding in (Encoding.VIDEO, Encoding.REFERENCED, Encoding.UNKNOWN):
         raise CannotTranscode(f"{shown(source.uid)} cannot be had in another form")
     if form.is_lossy != (target.encoding is Encoding.LOSSY):
@@ -84,6 +91,8 @@ class _Task:
 
     def run(self, target: Syntax) -> Transcoding:
         pixels = self.data_set.get(PIXEL_DATA)
+        if target.uid == self.source.uid and not self.form.is_lossy:
+            return self._report(frames=self._count() if pixels is not None else 0, frames_hash="")
         for item in self.data_set.items():
             if (icon := item.get(PIXEL_DATA)) is not None and isinstance(icon.value, Fragments):
                 self._expand(item)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from router.transform.job import Job, Obstacle, Result, perform
+from router.transform.job import Job, Result, for_all, perform
 from router.transform.transcode import Limits
 
 NICENESS = 10  # receiving and sending come first
@@ -46,11 +46,7 @@ def main() -> None:
             result = perform(job, allowance.limits)
         except MemoryError:
             because = f"it takes more memory than a worker may have ({allowance.memory_bytes >> 20} MiB)"
-            forms = job.forms
-            obstacles = tuple(
-                Obstacle(transfer_syntax_uid=form.transfer_syntax_uid, because=because) for form in forms
-            )
-            result = Result(made=None, obstacles=obstacles)
+            result = Result(made=None, obstacles=for_all(job, because))
         os.write(answers, msgspec.json.encode(result) + b"\n")
 
 

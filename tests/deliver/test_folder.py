@@ -17,23 +17,25 @@ from router.clock import SystemClock
 from router.config.settings import Deliver, FolderDestination, Group, Settings
 from router.deliver.folder import of_os_error
 from router.deliver.lanes import Lanes
+from router.deliver.renditions import Maker
 from router.deliver.verdict import Fault
-from router.model import Arrival, DeliveryState, Instance, Reason
+from router.model import Arrival, Delivery, DeliveryState, Instance, Reason, Wish
 from router.telemetry import Telemetry
-from tests.deliver.samples import FAST, MemoryQueue, content, delivery, instance
+from tests.deliver.samples import EXPLICIT, FAST, MemoryQueue, content, delivery, instance
+from tests.deliver.test_renditions import EDITS, Workshop, rendered
 
 TEMPLATE = "{StudyInstanceUID}/{SOPInstanceUID}.dcm"
 
 
 @asynccontextmanager
-async def archive(template: str) -> AsyncIterator[MemoryQueue]:
+async def archive(template: str, workshop: Maker | None = None) -> AsyncIterator[MemoryQueue]:
     queue = MemoryQueue(SystemClock())
     settings = Settings(
         destinations={
             "archive": FolderDestination(folder=template, deliver=Deliver(associations=2, retry=FAST))
         }
     )
-    lanes = Lanes(queue, settings, queue.clock, Telemetry(), Random(1))
+    lanes = Lanes(queue, settings, queue.clock, Telemetry(), Random(1), workshop=workshop)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lanes.run)
         yield queue
@@ -190,3 +192,30 @@ async def test_a_folder_is_found_to_be_back_although_another_one_takes_everythin
         await queue.all_delivered([2])
         tasks.cancel_scope.cancel()
     assert files(tmp_path / "not mounted") == {"UNKNOWN/1.2.3.2.dcm": content(instance(2))}
+
+
+def to_edit(queue: MemoryQueue) -> Delivery:
+    now = queue.clock.now()
+    return replace(delivery(1, destination="archive", created_at=now), wish=Wish(edits=EDITS))
+
+
+async def test_what_is_to_be_edited_is_written_edited(tmp_path: Path) -> None:
+    workshop = Workshop()
+    async with archive(f"{tmp_path}/{TEMPLATE}", workshop) as queue:
+        queue.put(to_edit(queue))
+        await queue.all_delivered([1])
+    (written,) = files(tmp_path).values()
+    assert written.endswith(rendered(instance(1), EXPLICIT))
+    assert workshop.edits == [EDITS]
+
+
+@pytest.mark.parametrize("has_workshop", [True, False])
+async def test_what_cannot_be_edited_is_not_written(tmp_path: Path, has_workshop: bool) -> None:
+    workshop = Workshop()
+    workshop.refuses = lambda key, uid: "PatientName: it cannot be"
+    async with archive(f"{tmp_path}/{TEMPLATE}", workshop if has_workshop else None) as queue:
+        queue.put(to_edit(queue))
+        await queue.until(lambda: queue.states().get(1) is DeliveryState.DEAD)
+    assert files(tmp_path) == {}
+    expected = "PatientName: it cannot be" if has_workshop else "nobody can make its edits here"
+    assert queue.outcomes[-1].comment.endswith(expected)

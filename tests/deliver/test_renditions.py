@@ -20,6 +20,8 @@ from router.errors import ConnectFailed, CorruptRecord, RouterError, StorageErro
 from router.model import (
     Delivery,
     DeliveryState,
+    Edit,
+    EditKind,
     Form,
     Instance,
     Priority,
@@ -28,7 +30,19 @@ from router.model import (
     Wish,
 )
 from router.transform.job import Obstacle
-from tests.deliver.samples import EXPLICIT, FAST, JPEG, META, AllBut, Peer, delivery, instance, modality
+from tests.deliver.samples import (
+    EXPLICIT,
+    FAST,
+    JPEG,
+    META,
+    AllBut,
+    Answer,
+    Deed,
+    Peer,
+    delivery,
+    instance,
+    modality,
+)
 from tests.deliver.test_lane import Bench
 
 
@@ -38,6 +52,7 @@ class Workshop:
     def __init__(self) -> None:
         self.concurrency = 2
         self.jobs: list[tuple[int, tuple[str, ...]]] = []
+        self.edits: list[tuple[Edit, ...]] = []
         self.refuses: Callable[[int, str], str] = lambda key, uid: ""
         self.failures: list[Exception] = []
         self.gate = anyio.Event()
@@ -47,6 +62,7 @@ class Workshop:
 
     async def render(self, of: Instance, forms: tuple[Form, ...], content: Content) -> Rendered:
         self.jobs.append((of.key, tuple(form.transfer_syntax_uid for form in forms)))
+        self.edits += {form.edits for form in forms}  # the same in each
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await anyio.lowlevel.checkpoint()
@@ -169,7 +185,7 @@ async def test_what_it_cannot_be_is_told_and_the_next_form_is_tried() -> None:
         else gateway.queue.outcomes[0]
     )
     assert outcome.reason is Reason.TRANSCODE
-    assert "rle-lossless: there are no pixels" in outcome.comment
+    assert "rle-lossless, explicit-vr-little-endian: there are no pixels" in outcome.comment
     assert "explicit-vr-little-endian: there are no pixels" in outcome.comment
 
 
@@ -382,3 +398,73 @@ async def test_a_rendition_is_read_whole_or_not_at_all() -> None:
         await rendition.verify(made)
     assert rendition.is_damaged
     rendition.let_go()
+
+
+# ---- edits: without them it must not leave
+
+EDITS = (Edit(kind=EditKind.REMOVE, path="PatientName"),)
+
+
+def to_edit(number: int) -> Delivery:
+    """One that the destination would take as it was received."""
+    return replace(delivery(number), wish=Wish(edits=EDITS))
+
+
+@pytest.mark.parametrize("transcode", [True, False])
+async def test_what_is_to_be_edited_goes_out_edited_though_it_is_taken_as_received(transcode: bool) -> None:
+    peer = Peer()
+    gateway, workshop = bench(peer, transcode=transcode)
+    gateway.put(to_edit(1), delivery(2))
+    async with gateway.running():
+        await gateway.queue.all_delivered([1, 2])
+    assert bodies(peer)[1] == rendered(instance(1), EXPLICIT)
+    assert bodies(peer)[2] != rendered(instance(2), EXPLICIT)
+    assert [key for key, _ in workshop.jobs] == [1]
+    assert workshop.edits == [EDITS]
+
+
+async def test_what_cannot_be_edited_does_not_leave() -> None:
+    peer = Peer()
+    gateway, workshop = bench(peer)
+    workshop.refuses = lambda key, uid: "PatientName: it cannot be"
+    gateway.put(to_edit(1))
+    async with gateway.running():
+        await gateway.queue.until(lambda: gateway.queue.states().get(1) is DeliveryState.DEAD)
+    assert not peer.received
+    comment = gateway.queue.outcomes[-1].comment
+    assert comment.startswith("explicit-vr-little-endian, ")
+    assert comment.endswith(" and 9 more: PatientName: it cannot be")
+
+
+async def test_without_a_workshop_what_is_to_be_edited_does_not_leave() -> None:
+    peer = Peer()
+    gateway, _ = bench(peer)
+    gateway.workshop = None
+    gateway.put(to_edit(1), delivery(2))
+    async with gateway.running():
+        await gateway.queue.until(lambda: len(gateway.queue.states()) == 2)
+    assert list(bodies(peer)) == [2]
+    assert gateway.queue.states()[1] is DeliveryState.DEAD
+
+
+async def test_a_cure_keeps_the_edits() -> None:
+    """The destination makes no sense of it: the other form that it gets is edited, too."""
+    answers = [0xC000, 0]
+    peer = Peer(answer=lambda number, key: answers.pop(0))
+    gateway, workshop = bench(peer)
+    gateway.put(to_edit(1))
+    async with gateway.running():
+        await gateway.queue.all_delivered([1])
+    assert workshop.edits == [EDITS, EDITS]
+    assert len({uids[0] for _, uids in workshop.jobs}) == 2
+
+
+async def test_after_a_lost_association_it_is_edited_again_not_sent_as_it_is() -> None:
+    answers: list[Answer] = [Deed.ABORT, 0]
+    peer = Peer(answer=lambda number, key: answers.pop(0))
+    gateway, workshop = bench(peer)
+    gateway.put(to_edit(1))
+    async with gateway.running():
+        await gateway.queue.all_delivered([1])
+    assert [body for _, body in peer.received] == [rendered(instance(1), EXPLICIT)] * 2
+    assert workshop.edits[0] == EDITS

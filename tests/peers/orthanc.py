@@ -58,9 +58,13 @@ class Orthanc:
         found: list[str] = json.loads(self._request("/instances"))
         return found
 
+    def contents(self) -> list[bytes]:
+        """Every instance it holds, as the file that it gives out."""
+        return [self._request(f"/instances/{name}/file") for name in self.identifiers()]
+
     def files(self) -> list[Part10]:
-        """Every instance it holds, as it gives it out."""
-        return [read_part10(self._request(f"/instances/{name}/file")) for name in self.identifiers()]
+        """The same, taken apart."""
+        return list(map(read_part10, self.contents()))
 
     def data_sets(self) -> dict[str, str]:
         """The SHA-256 of the data set by SOP Instance UID."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,19 @@ import pytest
 
 from router.clock import ManualClock
 from router.errors import NotAllowed, StorageError, UnknownItem
-from router.model import Delivery, DeliveryState, Instance, InstanceState, Listing, Reason, Routed
+from router.model import (
+    Delivery,
+    DeliveryState,
+    Edit,
+    EditKind,
+    Form,
+    Instance,
+    InstanceState,
+    Listing,
+    Reason,
+    Routed,
+    Wish,
+)
 from router.spool import Spool, ordering
 from router.spool.orders import TAKEN, Action, Done
 from router.spool.schema import LEDGER_NAME, MIGRATIONS, SCHEMA_VERSION
@@ -353,3 +366,33 @@ def as_version_1(directory: Path) -> None:
 
 def test_there_is_a_way_from_every_version_to_this_one() -> None:
     assert set(MIGRATIONS) == set(range(1, SCHEMA_VERSION))
+
+
+EDITS = (Edit(kind=EditKind.SET, path="PatientID", value='"{PatientID}"'),)
+
+
+@pytest.mark.parametrize("action", [Action.REDIRECT, Action.REPLAY])
+async def test_what_is_edited_stays_edited_for_somebody_else(
+    tmp_path: Path, clock: ManualClock, action: Action
+) -> None:
+    async with opened(tmp_path, clock, retention_s=3600) as spool:
+        instance = await append(spool, 1)
+        made = replace(
+            decision("pacs", "research"),
+            forms=(("research", Form(transfer_syntax_uid="1.2.840.10008.1.2")),),
+            edits=(("research", EDITS),),
+        )
+        await spool.route([Routed(key=instance.key, decision=made)], clock.now())
+        for name in ("pacs", "research"):
+            if action is Action.REPLAY:
+                await spool.record([outcome(d, clock.now()) for d in await claim(spool, clock, name)])
+            else:
+                await failed(spool, clock, name)
+        uid = instance.arrival.sop_instance_uid
+        await carry_out(spool, action, uid=uid, to="archive")
+        (delivery,) = await claim(spool, clock, "archive")
+        assert delivery.wish == Wish(edits=EDITS), "of both, what is edited; not the form, which is another's"
+        if action is Action.REPLAY:
+            await carry_out(spool, action, destination="research")
+            (again,) = await claim(spool, clock, "research")
+            assert again.wish == made.wish_for("research")

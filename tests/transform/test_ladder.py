@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from router.config.forms import parse_form, parse_preferences
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.syntaxes import (
@@ -15,7 +19,7 @@ from router.dicom.syntaxes import (
     RLE_LOSSLESS,
     label,
 )
-from router.model import Form, Wish
+from router.model import Edit, EditKind, Form, Wish
 from router.transform.ladder import rungs
 
 ALL = frozenset((*LOSSLESS_TARGETS, *NATIVE_TARGETS, *LOSSY_TARGETS))
@@ -136,3 +140,16 @@ def test_without_codecs_what_needs_none_is_left() -> None:
         "deflated-explicit-vr-little-endian",
         "explicit-vr-big-endian",
     ]
+
+
+@pytest.mark.parametrize("may_transcode", [True, False])
+def test_edits_stand_on_every_rung(may_transcode: bool) -> None:
+    edits = (Edit(kind=EditKind.REMOVE_PRIVATE),)
+    rule = Form(transfer_syntax_uid=JPEG_2000_LOSSLESS)
+    made = rungs(
+        EXPLICIT_VR_LITTLE_ENDIAN, wish=Wish(form=rule, edits=edits), may_transcode=may_transcode,
+        makeable=ALL,
+    )  # fmt: skip
+    plain = rungs(EXPLICIT_VR_LITTLE_ENDIAN, wish=Wish(form=rule), may_transcode=may_transcode, makeable=ALL)
+    assert made == tuple(replace(form, edits=edits) for form in plain)
+    assert all(form.edits for form in made)

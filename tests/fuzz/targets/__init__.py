@@ -127,6 +127,13 @@ TABLE = (
         needs=("router.transform.reading",),
     ),
     Target(
+        name="edits",
+        says="data sets changed as rules say",
+        reaches="router.transform.edits._tag",
+        mutations=60,
+        needs=("router.transform.edits",),
+    ),
+    Target(
         name="frames",
         says="fragments told apart into frames, and the headers of codestreams",
         reaches="router.transform.guard._agree",
