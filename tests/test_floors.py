@@ -26,6 +26,7 @@ FLOORS = {
     "spool": 2,
     "telemetry": 2,
     "logs": 2,
+    "filing": 2,
     "plan": 3,
     "groups": 3,
     "duplicates": 3,

@@ -1,9 +1,8 @@
 """Delivery to a directory: a file appears whole, under its name, and never replaces another one.
 
-Order: a temporary name in the same directory, the bytes, fsync, a link under the final name (which fails
-where that exists), the temporary name removed, fsync of the directory. An existing file with the same bytes
-is a duplicate; with other bytes it stays, and ours gets the key as a suffix. Blocking calls are made in
-threads of the lane's own, so that a file system that hangs costs nobody else a thread.
+How that is done, ``filing`` says. An existing file with the same bytes is a duplicate; with other bytes it
+stays, and ours gets the key as a suffix. Blocking calls are made in threads of the lane's own, so that a file
+system that hangs costs nobody else a thread.
 """
 
 from __future__ import annotations
@@ -29,6 +28,14 @@ from router.deliver.shaping import Shaper
 from router.deliver.verdict import NO_FORM, SUCCESS, Fault, Kind, Verdict, of_error
 from router.dicom.header import scan
 from router.errors import StorageError
+from router.filing import (
+    FILE_MODE,
+    claim_name,
+    has_same_bytes,
+    make_directories,
+    sync_directory,
+    write_all,
+)
 from router.model import Delivery, Form, Instance, Reason
 
 HEAD_BYTES = 65536  # of the data set, for the path; more where that ends before the last tag asked
@@ -36,14 +43,11 @@ HEAD_CAP_BYTES = 16 * 1024 * 1024
 WINDOW_BYTES = 1024 * 1024
 PROBE_NAME = ".dicom-router-probe"
 CLOSING_S = 5.0  # for taking an unfinished file away; a crash leaves it too, and it is written anew
-_DIRECTORY_MODE = 0o750
-_FILE_MODE = 0o640
 
 # What one instance's name or neighbours may cause, while others can still be written.
 _OF_THE_INSTANCE = frozenset(
     {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 )
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 DUPLICATE = Verdict(kind=Kind.DELIVERED, reason=Reason.DUPLICATE, fault=Fault.NOBODY)
 
 T = TypeVar("T")
@@ -149,7 +153,7 @@ class FolderSender:
                 view = buffer[: min(WINDOW_BYTES, length - start)]
                 await content.read_range(instance, start, [view])
                 await self._pace(len(view))
-                await self._in_thread(lambda view=view: _write_all(file, view))  # type: ignore[misc]
+                await self._in_thread(lambda view=view: write_all(file, view))  # type: ignore[misc]
             return await self._in_thread(lambda: _finish(file, target, instance.key))
         finally:
             with anyio.move_on_after(CLOSING_S, shield=True):
@@ -186,45 +190,21 @@ def _with_key(target: Path, key: int) -> Path:
 
 def _begin(target: Path, key: int) -> int:
     """Make the directories, and a file under a temporary name; one left by a crash is written anew."""
-    _make_directories(target.parent)
-    return os.open(_temporary(target, key), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+    make_directories(target.parent)
+    return os.open(_temporary(target, key), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
 
 
 def _try_out(root: Path) -> None:
-    _make_directories(root)
+    make_directories(root)
     trial = root / PROBE_NAME
-    os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE))
+    os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE))
     trial.unlink()
-
-
-def _make_directories(directory: Path) -> None:
-    missing: list[Path] = []
-    while not directory.is_dir():
-        missing.append(directory)
-        directory = directory.parent
-    for path in reversed(missing):
-        with suppress(FileExistsError):
-            path.mkdir(_DIRECTORY_MODE)
-        _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _write_all(file: int, view: memoryview) -> None:
-    while view:
-        view = view[os.write(file, view) :]
 
 
 def _store_whole(target: Path, key: int, content: memoryview) -> Verdict:
     file = _begin(target, key)
     try:
-        _write_all(file, content)
+        write_all(file, content)
         return _finish(file, target, key)
     finally:
         _abandon(file, target, key)
@@ -235,40 +215,13 @@ def _finish(file: int, target: Path, key: int) -> Verdict:
     os.fsync(file)
     unfinished = _temporary(target, key)
     for name in (target, _with_key(target, key)):
-        if _claim_name(unfinished, name):
-            _sync_directory(target.parent)
+        if claim_name(unfinished, name):
+            sync_directory(target.parent)
             return SUCCESS
-        if _has_same_bytes(file, name):
-            _sync_directory(target.parent)  # whoever wrote it may have gone before doing so
+        if has_same_bytes(file, name):
+            sync_directory(target.parent)  # whoever wrote it may have gone before doing so
             return DUPLICATE
     raise FileExistsError(errno.EEXIST, "a file of that name with other content exists, with the key too")
-
-
-def _claim_name(unfinished: Path, name: Path) -> bool:
-    """Name the file unless that name is taken."""
-    try:
-        os.link(unfinished, name)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if name.exists():  # no atomic way on such a file system; ours are the only writers
-            return False
-        unfinished.rename(name)
-    return True
-
-
-def _has_same_bytes(file: int, name: Path) -> bool:
-    with name.open("rb") as other:
-        if os.fstat(other.fileno()).st_size != os.fstat(file).st_size:
-            return False
-        offset = 0
-        while mine := os.pread(file, WINDOW_BYTES, offset):
-            if mine != other.read(len(mine)):
-                return False
-            offset += len(mine)
-        return True
 
 
 def _abandon(file: int, target: Path, key: int) -> None:
