@@ -35,16 +35,22 @@ _REQUESTED_SOP_CLASS_UID = 0x00030000
 _COMMAND_FIELD = 0x01000000
 _MESSAGE_ID = 0x01100000
 _RESPONDED_TO = 0x01200000
+_MOVE_DESTINATION = 0x06000000
 _PRIORITY = 0x07000000
 _DATA_SET_TYPE = 0x08000000
 _STATUS = 0x09000000
 _COMMENT = 0x09020000
 _SOP_INSTANCE_UID = 0x10000000
 _REQUESTED_SOP_INSTANCE_UID = 0x10010000
+_REMAINING = 0x10200000
+_COMPLETED = 0x10210000
+_FAILED = 0x10220000
+_WARNING = 0x10230000
 _MOVE_ORIGINATOR = 0x10300000
 _MOVE_ORIGINATOR_ID = 0x10310000
 
-_NUMBERS = frozenset(
+_SUB_OPERATIONS = frozenset((_REMAINING, _COMPLETED, _FAILED, _WARNING))
+_NUMBERS = _SUB_OPERATIONS | frozenset(
     (_COMMAND_FIELD, _MESSAGE_ID, _RESPONDED_TO, _PRIORITY, _DATA_SET_TYPE, _STATUS, _MOVE_ORIGINATOR_ID)
 )
 _ELEMENT = Struct("<II")
@@ -52,6 +58,16 @@ _US = Struct("<H")
 _US_ELEMENT = Struct("<IIH")
 _GROUP_LENGTH = Struct("<III")
 _is_uid = re.compile(r"[0-9]+(?:\.[0-9]+)*").fullmatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubOperations:
+    """How far a C-MOVE or C-GET is, in C-STORE sub-operations (PS3.7 §9.3.3.2); None: not said."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +85,8 @@ class Command:
     has_data_set: bool = False
     move_originator: str = ""
     move_originator_id: int | None = None
+    move_destination: str = ""
+    sub_operations: SubOperations | None = None  # None: none of its numbers was sent
     problem: str = ""  # "" or why it is not acceptable: answer with a failure status
 
     @property
@@ -130,7 +148,18 @@ def decode_command(buffer: Buffer) -> Command:
         has_data_set=data_set_type != _NO_DATA_SET,
         move_originator=move_originator,
         move_originator_id=numbers.get(_MOVE_ORIGINATOR_ID),
+        move_destination=_text(texts.get(_MOVE_DESTINATION)),
+        sub_operations=None if _SUB_OPERATIONS.isdisjoint(numbers) else _sub_operations(numbers),
         problem=problem,
+    )
+
+
+def _sub_operations(numbers: dict[int, int]) -> SubOperations:
+    return SubOperations(
+        remaining=numbers.get(_REMAINING),
+        completed=numbers.get(_COMPLETED),
+        failed=numbers.get(_FAILED),
+        warning=numbers.get(_WARNING),
     )
 
 
@@ -182,6 +211,8 @@ def encode_command(
     has_data_set: bool = False,
     move_originator: str = "",
     move_originator_id: int | None = None,
+    move_destination: str = "",
+    sub_operations: SubOperations | None = None,
 ) -> bytes:
     """Write a command set: the elements that are given, in order of their tags, after the group length."""
     number = _US_ELEMENT.pack
@@ -193,6 +224,8 @@ def encode_command(
         parts.append(number(_MESSAGE_ID, 2, message_id))
     if responded_to is not None:
         parts.append(number(_RESPONDED_TO, 2, responded_to))
+    if move_destination:
+        parts.append(_text_element(_MOVE_DESTINATION, move_destination, b" "))
     if priority is not None:
         parts.append(number(_PRIORITY, 2, priority))
     # PS3.7 §9.3: anything but 0101H; 0001H is what everybody sends
@@ -203,12 +236,23 @@ def encode_command(
         parts.append(_text_element(_COMMENT, comment[:_MAX_COMMENT_LENGTH].replace("\\", "/"), b" "))
     if sop_instance_uid:
         parts.append(_text_element(_SOP_INSTANCE_UID, sop_instance_uid, b"\0"))
+    if sub_operations is not None:
+        parts += (number(tag, 2, count) for tag, count in _counts(sub_operations) if count is not None)
     if move_originator:
         parts.append(_text_element(_MOVE_ORIGINATOR, move_originator, b" "))
     if move_originator_id is not None:
         parts.append(number(_MOVE_ORIGINATOR_ID, 2, move_originator_id))
     body = b"".join(parts)
     return _GROUP_LENGTH.pack(0, 4, len(body)) + body
+
+
+def _counts(sub_operations: SubOperations) -> tuple[tuple[int, int | None], ...]:
+    return (
+        (_REMAINING, sub_operations.remaining),
+        (_COMPLETED, sub_operations.completed),
+        (_FAILED, sub_operations.failed),
+        (_WARNING, sub_operations.warning),
+    )
 
 
 def _text_element(tag: int, value: str, padding: bytes) -> bytes:
@@ -253,6 +297,39 @@ def store_rq(
         move_originator=move_originator,
         move_originator_id=move_originator_id,
     )
+
+
+def find_rq(message_id: int, sop_class_uid: str, priority: int = 0) -> bytes:
+    """C-FIND-RQ (PS3.7 §9.3.2.1); its identifier follows."""
+    return _query_rq(CommandField.C_FIND_RQ, message_id, sop_class_uid, priority)
+
+
+def move_rq(message_id: int, sop_class_uid: str, destination: str, priority: int = 0) -> bytes:
+    """C-MOVE-RQ (PS3.7 §9.3.4.1): to the AE ``destination``; its identifier follows."""
+    return _query_rq(CommandField.C_MOVE_RQ, message_id, sop_class_uid, priority, destination)
+
+
+def get_rq(message_id: int, sop_class_uid: str, priority: int = 0) -> bytes:
+    """C-GET-RQ (PS3.7 §9.3.3.1); its identifier follows."""
+    return _query_rq(CommandField.C_GET_RQ, message_id, sop_class_uid, priority)
+
+
+def _query_rq(
+    field: CommandField, message_id: int, sop_class_uid: str, priority: int, move_destination: str = ""
+) -> bytes:
+    return encode_command(
+        field=field,
+        message_id=message_id,
+        sop_class_uid=sop_class_uid,
+        priority=priority,
+        has_data_set=True,
+        move_destination=move_destination,
+    )
+
+
+def cancel_rq(message_id: int) -> bytes:
+    """C-CANCEL-RQ for a C-FIND, C-MOVE or C-GET of ours (PS3.7 §9.3.2.3); it has no response of its own."""
+    return encode_command(field=CommandField.C_CANCEL_RQ, responded_to=message_id)
 
 
 def store_rsp(command: Command, status: int, comment: str = "") -> bytes:

@@ -8,11 +8,16 @@ from hypothesis import given, strategies as st
 from router.dicom.codes import CommandField, Status
 from router.dicom.dimse import (
     Command,
+    SubOperations,
+    cancel_rq,
     decode_command,
     echo_rq,
     echo_rsp,
     encode_command,
     failure_rsp,
+    find_rq,
+    get_rq,
+    move_rq,
     store_rq,
     store_rsp,
 )
@@ -251,3 +256,91 @@ def test_what_is_written_reads_the_same(
         has_data_set=True,
         move_originator_id=originator_id,
     )
+
+
+FIND_CLASS = "1.2.840.10008.5.1.4.1.2.2.1"
+FIND_RQ = unhex("""
+    0000 0000 04000000 4C000000                      # group length 76
+    0000 0200 1C000000 "1.2.840.10008.5.1.4.1.2.2.1" 00  # Affected SOP Class UID: Study Root FIND
+    0000 0001 02000000 2000                          # Command Field C-FIND-RQ
+    0000 1001 02000000 0300                          # Message ID 3
+    0000 0007 02000000 0000                          # Priority MEDIUM
+    0000 0008 02000000 0100                          # Command Data Set Type: there is one
+""")
+MOVE_RQ = unhex("""
+    0000 0000 04000000 5A000000                      # group length 90
+    0000 0200 1C000000 "1.2.840.10008.5.1.4.1.2.2.2" 00  # Affected SOP Class UID: Study Root MOVE
+    0000 0001 02000000 2100                          # Command Field C-MOVE-RQ
+    0000 1001 02000000 0300                          # Message ID 3
+    0000 0006 06000000 "SINK1 "                      # Move Destination, padded
+    0000 0007 02000000 0000                          # Priority MEDIUM
+    0000 0008 02000000 0100                          # Command Data Set Type: there is one
+""")
+GET_RQ = unhex("""
+    0000 0000 04000000 4C000000                      # group length 76
+    0000 0200 1C000000 "1.2.840.10008.5.1.4.1.2.2.3" 00  # Affected SOP Class UID: Study Root GET
+    0000 0001 02000000 1000                          # Command Field C-GET-RQ
+    0000 1001 02000000 0300                          # Message ID 3
+    0000 0007 02000000 0200                          # Priority LOW
+    0000 0008 02000000 0100                          # Command Data Set Type: there is one
+""")
+CANCEL_RQ = unhex("""
+    0000 0000 04000000 1E000000                      # group length 30
+    0000 0001 02000000 FF0F                          # Command Field C-CANCEL-RQ
+    0000 2001 02000000 0300                          # Message ID Being Responded To 3
+    0000 0008 02000000 0101                          # Command Data Set Type: none
+""")
+MOVE_RSP = unhex("""
+    0000 0000 04000000 84000000                      # group length
+    0000 0200 1C000000 "1.2.840.10008.5.1.4.1.2.2.2" 00
+    0000 0001 02000000 2180                          # Command Field C-MOVE-RSP
+    0000 2001 02000000 0300                          # Message ID Being Responded To 3
+    0000 0008 02000000 0101
+    0000 0009 02000000 00FF                          # Status FF00
+    0000 2010 02000000 0700                          # Number of Remaining Sub-operations
+    0000 2110 02000000 0500                          # Number of Completed Sub-operations
+    0000 2210 02000000 0200                          # Number of Failed Sub-operations
+    0000 2310 02000000 0100                          # Number of Warning Sub-operations
+""")
+
+
+def test_query_and_retrieve_requests_are_these_bytes() -> None:
+    assert find_rq(3, FIND_CLASS) == FIND_RQ
+    assert move_rq(3, "1.2.840.10008.5.1.4.1.2.2.2", "SINK1") == MOVE_RQ
+    assert get_rq(3, "1.2.840.10008.5.1.4.1.2.2.3", priority=2) == GET_RQ
+    assert cancel_rq(3) == CANCEL_RQ
+
+
+def test_move_request_reads() -> None:
+    assert decode_command(MOVE_RQ) == Command(
+        field=CommandField.C_MOVE_RQ,
+        message_id=3,
+        sop_class_uid="1.2.840.10008.5.1.4.1.2.2.2",
+        has_data_set=True,
+        move_destination="SINK1",
+    )
+
+
+def test_numbers_of_sub_operations_read() -> None:
+    response = decode_command(MOVE_RSP)
+    assert (response.responded_to, response.status, response.problem) == (3, 0xFF00, "")
+    assert response.sub_operations == SubOperations(remaining=7, completed=5, failed=2, warning=1)
+
+
+def test_numbers_that_are_not_said_are_not_zero() -> None:
+    last = us(0x0100, 0x8021) + us(0x0120, 3) + us(0x0800, 0x0101) + us(0x0900, 0xB000) + us(0x1022, 4)
+    assert decode_command(last).sub_operations == SubOperations(failed=4)
+    assert decode_command(ECHO_RQ).sub_operations is None
+
+
+COUNTS = st.none() | st.integers(0, 0xFFFF)
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS, st.sampled_from([0x8010, 0x8021]))
+def test_sub_operations_that_are_written_read_the_same(
+    remaining: int | None, completed: int | None, failed: int | None, warning: int | None, field: int
+) -> None:
+    counts = SubOperations(remaining=remaining, completed=completed, failed=failed, warning=warning)
+    encoded = encode_command(field=field, responded_to=1, status=0xFF00, sub_operations=counts)
+    expected = None if counts == SubOperations() else counts
+    assert decode_command(encoded).sub_operations == expected

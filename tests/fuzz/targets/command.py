@@ -10,6 +10,7 @@ from router.dicom.dimse import (
     echo_rsp,
     encode_command,
     failure_rsp,
+    move_rq,
     store_rq,
     store_rsp,
 )
@@ -25,12 +26,17 @@ _ELEMENTS = (
     0x0100,
     0x0110,
     0x0120,
+    0x0600,
     0x0700,
     0x0800,
     0x0900,
     0x0902,
     0x1000,
     0x1001,
+    0x1020,
+    0x1021,
+    0x1022,
+    0x1023,
     0x1030,
 )
 WORDS = (
@@ -40,6 +46,7 @@ WORDS = (
     INSTANCE.encode(),
     b"\x01\x01",
     store_rq(1, CT, INSTANCE),
+    move_rq(1, CT, "ROUTER"),
 )
 _ORIGIN = Origin(calling_ae="CT1", called_ae="ROUTER", peer="192.0.2.1", listener="11112")
 
@@ -79,6 +86,8 @@ def _check_record(command: Command) -> None:
         has_data_set=command.has_data_set,
         move_originator=command.move_originator,
         move_originator_id=command.move_originator_id,
+        move_destination=command.move_destination,
+        sub_operations=command.sub_operations,
     )
     again = decode_command(encoded)
     assert (again.field, again.message_id, again.responded_to) == (
@@ -87,6 +96,7 @@ def _check_record(command: Command) -> None:
         command.responded_to,
     )
     assert again.has_data_set == command.has_data_set
+    assert again.sub_operations == command.sub_operations
     if command.sop_instance_uid.isascii():
         assert again.sop_instance_uid == command.sop_instance_uid
 
