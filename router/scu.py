@@ -18,7 +18,13 @@ from router.config.access import Identity
 from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN, MAX_CONTEXTS, VERIFICATION
 from router.dicom.dimse import store_rq
 from router.dicom.identity import identify
-from router.dicom.negotiation import AcceptedContext, AssociateRequest, ProposedContext, propose_store
+from router.dicom.negotiation import (
+    AcceptedContext,
+    AssociateRequest,
+    ProposedContext,
+    RoleSelection,
+    propose_store,
+)
 from router.dicom.part10 import read_file_meta
 from router.dicom.pdu import frame_data_set
 from router.errors import AssociationError, RemoteProtocolError, RouterError
@@ -132,7 +138,7 @@ async def echo(target: Target) -> int:
     contexts = (
         ProposedContext(id=1, abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT_VR_LITTLE_ENDIAN,)),
     )
-    connection = await _associate(target, contexts)
+    connection = await associate(target, contexts)
     try:
         accepted = connection.association.contexts
         if 1 not in accepted:
@@ -183,7 +189,7 @@ async def _work(
     """Send what waits, over one association after another where the peer ends them."""
     for first in waiting:
         try:
-            connection = await _associate(target, contexts)
+            connection = await associate(target, contexts)
         except RouterError as error:
             on_result(Sent(file=first, status=None, comment=str(error)))
             for file in waiting:  # the same would be said of each
@@ -261,12 +267,20 @@ def _fill(descriptor: int, gaps: list[memoryview], offset: int) -> None:
             gaps = [gaps[0][count:], *gaps[1:]]
 
 
-async def _associate(target: Target, contexts: Sequence[ProposedContext]) -> Connection:
+async def associate(
+    target: Target,
+    contexts: Sequence[ProposedContext],
+    *,
+    roles: Sequence[RoleSelection] = (),
+    idle_s: float = 3600.0,
+) -> Connection:
+    """Open an association with a peer; ``RouterError`` where there is none."""
     request = AssociateRequest(
         calling_ae=target.calling_ae,
         called_ae=target.called_ae,
         contexts=tuple(contexts),
         max_pdu_bytes=target.max_pdu_bytes,
+        roles=tuple(roles),
         user_identity=requestor.user_identity(target.identity),
     )
     try:
@@ -275,6 +289,7 @@ async def _associate(target: Target, contexts: Sequence[ProposedContext]) -> Con
             port=target.port,
             request=request,
             connect_s=target.connect_s,
+            idle_s=idle_s,
             tls=target.tls,
         )
     except RemoteProtocolError as error:

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from router import __version__
-from router.cli import demo, importing, inspect, operators, queue, scu, secret, serve, spool, tls, transcode
+from router.cli import (
+    demo,
+    importing,
+    inspect,
+    operators,
+    query,
+    queue,
+    retrieve,
+    scu,
+    secret,
+    serve,
+    spool,
+    tls,
+    transcode,
+)
 
 
 def _tell_version(is_asked: bool) -> None:
@@ -36,7 +50,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     command.callback()(_root)
-    for module in (serve, inspect, scu, transcode, importing, demo, operators, secret):
+    for module in (serve, inspect, scu, query, retrieve, transcode, importing, demo, operators, secret):
         module.add_to(command)
     command.add_typer(queue.build(), name="queue")
     command.add_typer(spool.build(), name="spool")

@@ -104,9 +104,17 @@ def load_configuration(path: Path, *, with_files: bool = False) -> tuple[Setting
 
 
 def resolve_target(
-    text: str, config_path: Path, calling_ae: str | None, tls: ModalityTls | None = None
+    text: str,
+    config_path: Path,
+    calling_ae: str | None,
+    tls: ModalityTls | None = None,
+    *,
+    operation: str | None = None,
 ) -> Target:
-    """``AE@host:port``, with TLS where ``tls`` is given, or the name of a modality in the configuration."""
+    """``AE@host:port``, with TLS where ``tls`` is given, or the name of a modality in the configuration.
+
+    ``operation``: what is to be asked of it; a modality's ``send`` must have it.
+    """
     from router.scu import Target
 
     if address := _ADDRESS.fullmatch(text):
@@ -128,6 +136,12 @@ def resolve_target(
     if modality is None:
         fail(
             f"{config_path} has no modality {text!r}{did_you_mean(text, list(settings.modalities))}.",
+            WRONG_USE,
+        )
+    if operation is not None and operation not in modality.send:
+        fail(
+            f"{config_path} does not allow to ask {text!r} for this: add {operation} to its `send` "
+            f"(now {', '.join(modality.send) or 'nothing'}).",
             WRONG_USE,
         )
     return Target(

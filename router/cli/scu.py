@@ -75,7 +75,7 @@ def echo(
     from router.errors import RouterError
 
     options = client_tls(tls, tls_ca, tls_certificate, tls_key, tls_any_name)
-    whom = resolve_target(target, config, calling_ae, options)
+    whom = resolve_target(target, config, calling_ae, options, operation="echo")
     began = perf_counter()
     try:
         status = anyio.run(scu.echo, whom)
@@ -110,7 +110,7 @@ def send(
     [bold]dicom-router send pacs image.dcm -c router.yaml --calling-ae CT1[/bold]
     """
     options = client_tls(tls, tls_ca, tls_certificate, tls_key, tls_any_name)
-    whom = resolve_target(target, config, calling_ae, options)
+    whom = resolve_target(target, config, calling_ae, options, operation="store")
     files = collect(paths, quiet=quiet)
     if not files:
         fail("There is nothing to send: no DICOM instance among these files.")

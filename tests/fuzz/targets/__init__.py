@@ -89,6 +89,12 @@ TABLE = (
         mutations=300,
     ),
     Target(
+        name="identifier",
+        says="what is answered to queries, as records and as JSON",
+        reaches="router.dicom.identifier.normal",
+        mutations=100,
+    ),
+    Target(
         name="part10",
         says="files: meta information, tags for rules, identity, and the path of a folder destination",
         reaches="router.dicom.values.convert_value",
