@@ -31,11 +31,12 @@ def run_cancellable(
     """
     import anyio
 
-    from router.errors import RouterError
+    from router.errors import AssociationTimeout, RouterError
     from router.query.exchange import Cancellation
 
     results: list[T] = []
     failures: list[RouterError] = []
+    unprinted: list[OSError] = []
 
     async def main() -> None:
         cancellation = Cancellation()
@@ -45,14 +46,21 @@ def run_cancellable(
                 results.append(await work(cancellation))
             except RouterError as error:
                 failures.append(error)
+            except OSError as error:  # standard output: whoever read it has enough
+                unprinted.append(error)
             tasks.cancel_scope.cancel()
 
     anyio.run(main)
+    if unprinted:
+        raise unprinted[0]
     if results:
         return results[0]
     if on_failure is not None:
         on_failure()
-    fail(f"{describe(whom)}: {printable(str(failures[0]))}." if failures else "Given up.")
+    if not failures:
+        fail("Given up.")
+    hint = " (--timeout gives it more time)" if isinstance(failures[0], AssociationTimeout) else ""
+    fail(f"{describe(whom)}: {printable(str(failures[0]))}{hint}.")
 
 
 async def _watch(cancellation: Cancellation, everything: anyio.CancelScope) -> None:

@@ -157,6 +157,13 @@ def resolve_target(
     )
 
 
+def may_ask(text: str, config_path: Path, operation: str) -> bool:
+    """The target that ``resolve_target`` has resolved may be asked for this: an address for everything."""
+    if _ADDRESS.fullmatch(text):
+        return True
+    return operation in load_configuration(config_path)[0].modalities[text].send
+
+
 def _credentials(tls: ModalityTls | None, used_by: str) -> Credentials | None:
     if tls is None:
         return None

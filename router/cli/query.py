@@ -64,12 +64,13 @@ def find(
     """Ask a peer what it has (C-FIND): patients, studies, series, instances, worklist.
 
     What people look for is shown by itself; a key without a value adds a column.
-    Values match as DICOM has it: * and ? in text, ranges as 20260101-20260131 or
-    20260101- of dates. To find series or instances, name what is above them.
+    Values match as DICOM has it: * and ? in text, ranges of dates as
+    20260101-20260131 or 20260101-. For series and instances, name by their UIDs
+    what is above them.
 
-    With --json each match is an object in a line: its keywords with text, numbers,
-    null where empty, a list where DICOM allows several values, and a list of
-    objects for a sequence.
+    With --json each match is an object in a line: a keyword has text or a
+    number, null where empty, a list where DICOM allows several values, and a
+    list of objects for a sequence.
 
     Examples: [bold]dicom-router find pacs -k 'PatientName=DOE*' -k StudyDate=20260101-[/bold],
     [bold]dicom-router find pacs --level series -k StudyInstanceUID=1.2.3[/bold],

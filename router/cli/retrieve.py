@@ -14,6 +14,7 @@ from router.cli.common import (
     ConfigOption,
     fail,
     load_configuration,
+    may_ask,
     resolve_target,
 )
 from router.cli.fetching import Fetching
@@ -77,8 +78,10 @@ def move(
 ) -> None:
     """Have a peer send what it has to somebody (C-MOVE), whose AE title it must know.
 
-    Without --to that is ourselves: the running gateway, which then does what its
-    rules say. Exit code 1 if anything failed; what did is listed. Ctrl-C stops it.
+    Without --to that is ourselves: the running gateway, which then does what
+    its rules say.
+
+    Exit code 1 if anything failed; what did is listed. Ctrl-C stops it.
 
     Examples: [bold]dicom-router move pacs -k StudyInstanceUID=1.2.3[/bold],
     [bold]dicom-router move pacs -k StudyInstanceUID=1.2.3 -k SeriesInstanceUID=1.2.3.4 --to WS1[/bold]
@@ -123,12 +126,12 @@ def get(
     tls_key: KeyOption = None,
     tls_any_name: AnyNameOption = False,
 ) -> None:
-    """Fetch what a peer has into a directory (C-GET). The peer need not know how to reach us.
+    """Fetch what a peer has into a directory (C-GET). It need not know how to reach us.
 
-    Each instance becomes a file, its data set as it came, when it is whole and on
-    disk. Nothing is overwritten: the same file is there already, another one gets a
-    number. Where the peer may be queried (find), it is first asked which SOP classes
-    there are, so that each of them is accepted in every transfer syntax.
+    Each instance becomes a file, its data set as it came, once it is whole and
+    on disk. No file is overwritten. Where the peer may be queried (find), it is
+    first asked which SOP classes there are, so that each of these is accepted
+    in every transfer syntax.
 
     Exit code 1 if anything failed; what did is listed. Ctrl-C stops it.
 
@@ -145,7 +148,7 @@ def get(
         query=query,
         directory=output,
         timeout_s=timeout or whom.response_s,
-        may_ask=_may_find(target, config),
+        may_ask=may_ask(target, config, "find"),
         quiet=quiet,
     )
     ended = cancelling.run_cancellable(whom, fetching.run, on_failure=fetching.summarize)
@@ -178,11 +181,3 @@ def _ae_title(name: str, config_path: Path) -> str:
     ):
         fail(f"--to: {name!r} is no modality, and no AE title: up to {MAX_AE_TITLE} characters.", WRONG_USE)
     return title
-
-
-def _may_find(target: str, config_path: Path) -> bool:
-    """A target that is no modality has no permissions that could be missing."""
-    if not config_path.exists():
-        return True
-    modality = load_configuration(config_path)[0].modalities.get(target)
-    return modality is None or "find" in modality.send

@@ -24,6 +24,8 @@ _COUNTED = (
     ("not done", "remaining"),
 )
 
+_TROUBLE = ("with warnings", "failed")
+
 
 @contextmanager
 def bar(what: str, *, quiet: bool) -> Iterator[Callable[[SubOperations], None]]:
@@ -40,7 +42,7 @@ def bar(what: str, *, quiet: bool) -> Iterator[Callable[[SubOperations], None]]:
         def take(counts: SubOperations) -> None:
             ended = (counts.completed or 0) + (counts.failed or 0) + (counts.warning or 0)
             said = ", ".join(
-                f"{number} {word}" for word, number in _numbers(counts) if word != "done" and number
+                f"{number} {word}" for word, number in _numbers(counts) if word in _TROUBLE and number
             )
             total = None if counts.remaining is None else ended + counts.remaining
             shown.update(task, completed=ended, total=total, said=said)

@@ -75,7 +75,7 @@ def _entries(entry: Block, forbidden: set[Operation], problems: Problems) -> Ite
                 problems.add(
                     key.mark, f"{key.text} is not supported yet by this version, except as its default"
                 )
-        elif key.text == "Manufacturer":  # only about queries, which later versions make
+        elif key.text == "Manufacturer":  # only about queries: what it would have left out of them
             if given not in _MANUFACTURERS:
                 problems.add(value.mark, f"{_shown(given)} is no manufacturer that Orthanc knows")
         elif key.text == "LocalAet":

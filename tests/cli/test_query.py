@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from bench.process import CHECKOUT
 from router.dicom.codes import CommandField
 from router.dicom.dimse import SubOperations
 from router.dicom.identifier import encode_identifier
@@ -232,3 +237,38 @@ def test_nobody_is_there(run: Run, tmp_path: Path) -> None:
         result = run(command, "NOBODY@127.0.0.1:1", *keys, *options)
         assert result.exit_code == 1
         assert "NOBODY@127.0.0.1:1: no connection" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["find", "move", "get"])
+def test_ctrl_c_sends_c_cancel_and_waits_for_the_answer(
+    run: Run, start: Start, tmp_path: Path, command: str
+) -> None:
+    async def interrupted(talk: Talk) -> None:
+        if command == "get" and talk.command.field == CommandField.C_FIND_RQ:
+            await talk.respond(0x0000)
+            return
+        os.kill(os.getpid(), signal.SIGINT)
+        await talk.wait_cancel()
+        await talk.respond(0xFE00, counts=SubOperations(remaining=2, completed=1, failed=0, warning=0))
+
+    peer = Peer(interrupted)
+    keys = () if command == "find" else ("-k", "StudyInstanceUID=1.2")
+    options = ("-o", tmp_path / "out") if command == "get" else ()
+    result = run(command, start(peer), *keys, *options)
+    assert result.exit_code == 1
+    assert "is asked to stop" in result.stderr
+    assert "ancelled" in result.stderr.splitlines()[-1]
+    assert peer.talks[-1].cancels == [1]
+    assert set(peer.ended) == {"released"}
+
+
+def test_a_reader_that_has_enough_is_no_failure_of_ours(start: Start) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "router", "find", start(Peer(two_studies)), "--json"]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

@@ -143,6 +143,7 @@ def test_answers_are_read_in_their_own_character_set(
     assert match.values(parse("PatientName")) == (name,)
     inner = parse("ScheduledProcedureStepSequence.ScheduledPerformingPhysicianName")
     assert match.values(inner) == (name,)
+    assert "SpecificCharacterSet" not in {one.name for one in match.attributes}  # it is Unicode now
 
 
 def test_several_values_are_a_list_also_where_there_is_one() -> None:

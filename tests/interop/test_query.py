@@ -22,7 +22,7 @@ from tests.corpus import read_part10
 from tests.peers import free_port, wait_until
 from tests.peers.dcmqrscp import DcmQrScp
 from tests.peers.dcmtk import storescu
-from tests.peers.gateway import router
+from tests.peers.gateway import Gateway, modality, router, send_all_to
 from tests.peers.orthanc import Orthanc
 from tests.peers.pynetdicom_qr import PynetdicomArchive
 from tests.peers.sink import Sink
@@ -288,6 +288,31 @@ def test_what_is_not_there(archive: Archive, tmp_path: Path) -> None:
         done = router(command, archive.target, "-k", "StudyInstanceUID=1.2.3.4.5", *options)
         assert done.returncode == 1
         assert done.stderr
+
+
+def test_move_to_the_gateway_itself(files: list[Path], sink: Sink, tmp_path: Path) -> None:
+    """Without ``--to`` it goes to the AE title of the configuration, and on by the rules."""
+    paths = [path for path in files if read_part10(path).transfer_syntax_uid in NATIVE][:3]
+    configuration = {
+        "ae_title": "OURSELVES",
+        "modalities": {"out": modality(sink.port)},
+        "rules": send_all_to("out"),
+    }
+    with Gateway(tmp_path / "gateway", configuration) as gateway:
+        with DcmQrScp(tmp_path / "peer", destinations={"OURSELVES": gateway.port}) as dcmtk:
+            storescu(dcmtk.port, paths, "-aec", "QRSCP", "-R")
+            known = json.loads(gateway.configuration.read_text())
+            known["modalities"]["pacs"] = modality(dcmtk.port, "QRSCP")
+            (tmp_path / "router.yaml").write_text(json.dumps(known))
+            before = len(sink.lines())
+            study = str(dcmread(paths[0]).StudyInstanceUID)
+            done = router(
+                "move", "pacs", "-c", str(tmp_path / "router.yaml"), "-k", f"StudyInstanceUID={study}"
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "sent to OURSELVES: 3 done" in done.stdout
+            gateway.wait_quiet()
+    assert len(sink.lines()) - before == 3
 
 
 def test_ctrl_c_asks_the_peer_to_stop(tmp_path: Path) -> None:
