@@ -406,7 +406,7 @@ async def test_a_silent_get_times_out(tmp_path: Path) -> None:
 
     async with listening(Peer(silent)) as target:
         with pytest.raises(AssociationTimeout, match="no response within"):
-            await Progress().of_get(target, tmp_path, CT, timeout_s=0.1)
+            await Progress().of_get(target, tmp_path, CT, timeout_s=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["1.9.1.dcm"]
 
 
@@ -443,5 +443,5 @@ async def test_an_instance_that_comes_slowly_is_not_late(
     monkeypatch.setattr(Cancellation, "next_event", next_event)
     progress = Progress()
     async with listening(Peer(slowly)) as target:
-        await progress.of_get(target, tmp_path, CT, timeout_s=0.05)
+        await progress.of_get(target, tmp_path, CT, timeout_s=1.0)
     assert progress.fetched[0].data_set_bytes == 1000 + len(DATA)
