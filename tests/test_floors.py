@@ -38,6 +38,7 @@ FLOORS = {
     "admin": 5,
     "admin_actions": 5,
     "outlook": 5,
+    "ruletests": 5,
     "sink": 5,
     "scu": 5,
     "transcoding": 5,

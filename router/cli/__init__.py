@@ -19,6 +19,7 @@ from router.cli import (
     secret,
     serve,
     spool,
+    testing,
     tls,
     transcode,
 )
@@ -50,7 +51,9 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     command.callback()(_root)
-    for module in (serve, inspect, scu, query, retrieve, transcode, importing, demo, operators, secret):
+    for module in (
+        serve, inspect, testing, scu, query, retrieve, transcode, importing, demo, operators, secret
+    ):  # fmt: skip
         module.add_to(command)
     command.add_typer(queue.build(), name="queue")
     command.add_typer(spool.build(), name="spool")

@@ -25,6 +25,7 @@ COMMANDS = [
     ["transcode"],
     ["codecs"],
     ["import"],
+    ["test"],
     ["trace"],
     ["demo"],
     ["queue", "ls"],
