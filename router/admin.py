@@ -23,10 +23,11 @@ from router.dicom.tagpath import TagPath
 from router.errors import UnknownItem
 from router.groups import STUDY, Balance, study_of
 from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Listing, Origin, QueueDepth
-from router.outlook import Outlook
+from router.outlook import Outlook, describe_destination
 from router.rules import Facts, RuleSet
 from router.spool import SpoolStats, inspect
 from router.spool.orders import Paused
+from router.throughput import Rate, Throughput
 from router.views import (
     AuditPage,
     ContextView,
@@ -52,6 +53,7 @@ from router.views import (
 HEAD_BYTES = 64 * 1024  # of a file at first: nearly every header fits
 PAGE_LIMIT = 1000  # deliveries in one answer: about 400 kB of JSON
 _MOVING = (DeliveryState.PENDING, DeliveryState.ACTIVE)
+UNFINISHED = (DeliveryState.DEAD, DeliveryState.HELD, DeliveryState.ACTIVE, DeliveryState.PENDING)
 
 
 class Store(ActionStore, Protocol):
@@ -83,6 +85,7 @@ class Admin:
         switches: Switches,
         learned: Callable[[str], Sequence[LearnedContext]] = lambda destination: (),
         warnings: Callable[[], Sequence[str]] = tuple,
+        throughput: Throughput | None = None,
         on_order: OnOrder = lambda by, action, target: None,
         on_fetch: OnFetch = nobody_told,
     ) -> None:
@@ -103,6 +106,7 @@ class Admin:
         self._dicom_ports = dicom_ports
         self._learned = learned
         self._warnings = warnings
+        self._throughput = throughput if throughput is not None else Throughput()
         self._started_at = clock.now()
         self._started_monotonic = clock.monotonic()
 
@@ -124,6 +128,28 @@ class Admin:
         page = _page(records, limit, await self._spool.depths())
         now = self._clock.now()
         return replace(page, deliveries=tuple(self._outlook.seen(one, now) for one in page.deliveries))
+
+    async def unfinished(self, asked: Listing) -> QueuePage:
+        """The deliveries asked for that are not over, what needs somebody first. It has no next page."""
+        limit = max(1, min(asked.limit, PAGE_LIMIT))
+        records: list[DeliveryRecord] = []
+        for state in UNFINISHED:
+            if len(records) < limit:
+                part = replace(asked, state=state, limit=limit - len(records), after=None)
+                records += await self._spool.list_deliveries(part)
+        page = _page(records, limit, await self._spool.depths())
+        now = self._clock.now()
+        return replace(page, deliveries=tuple(self._outlook.seen(one, now) for one in page.deliveries))
+
+    async def first_pending(self, destination: str) -> DeliveryView | None:
+        """The delivery that is first in line there: what it was last told is what the destination said."""
+        asked = Listing(destination=destination, state=DeliveryState.PENDING, limit=1)
+        records = await self._spool.list_deliveries(asked)
+        return delivery_view(records[0]) if records else None
+
+    def rates(self) -> tuple[Rate, ...]:
+        """How much came in and went out in the last quarter of an hour."""
+        return self._throughput.rates()
 
     async def delivery(self, delivery_id: int) -> DeliveryView:
         """One delivery with each of its attempts."""
@@ -168,6 +194,7 @@ class Admin:
                 is_accepting=self._spool.is_accepting,
             ),
             drain=self._drain(associations, stats.unrouted, depths),
+            associations=associations,
         )
 
     def _drain(self, associations: int, unrouted: int, depths: Sequence[QueueDepth]) -> DrainView | None:
@@ -200,6 +227,7 @@ class Admin:
                 paused.get(name),
                 now,
                 self._outlook.opens_at(name, now),
+                describe_destination(self._settings, name),
             )
             for name in names
         )
@@ -339,6 +367,7 @@ def _destination_status(
     paused: Paused | None,
     now: float,
     opens_at: float | None,
+    to: str,
 ) -> DestinationStatus:
     counts = {depth.state: depth.count for depth in depths}
     waiting = [
@@ -356,4 +385,5 @@ def _destination_status(
         paused_at=paused.since if paused is not None else None,
         paused_by=paused.who if paused is not None else None,
         opens_at=opens_at,
+        to=to,
     )

@@ -54,6 +54,7 @@ from router.rules import RuleSet
 from router.rules.loading import load_rules
 from router.spool import Spool
 from router.telemetry import Telemetry
+from router.throughput import Throughput
 from router.views import Phase
 
 GAUGES_EVERY_S = 1.0  # how stale queue depths and spool sizes may be in /metrics
@@ -99,6 +100,7 @@ class Gateway:
         self._access: Access | None = None
         self._auditor: Auditor | None = None
         self._ports = Ports(dicom=(), http=0)
+        self._throughput = Throughput()
         self.telemetry = Telemetry()
 
     @property
@@ -175,6 +177,7 @@ class Gateway:
             switches=_switches(lanes, listeners, telemetry),
             learned=lanes.learned,
             warnings=lambda: (*keeper.warnings(), *auditor.warnings()),
+            throughput=self._throughput,
             on_order=auditor.ordered,
             on_fetch=partial(tell_fetched, auditor, spool.read_head),
         )
@@ -363,6 +366,7 @@ class Gateway:
             if ebb.is_over(sum(listener.associations for listener in listeners)):
                 await to_thread.run_sync(give_back)
             self.telemetry.set_tasks(len(asyncio.all_tasks()))
+            self._throughput.look(self._clock.monotonic(), self.telemetry.totals)
             try:
                 depths = await spool.depths()
                 self.telemetry.set_depths(depths, self._clock.now())

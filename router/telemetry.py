@@ -9,6 +9,7 @@ destinations).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -22,6 +23,16 @@ UNMATCHED_LABEL = "(unmatched)"  # what no rule matched has no destination; an e
 _STORE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _DELIVERY_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0)
 _WAITING = (DeliveryState.PENDING, DeliveryState.ACTIVE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What has come in and what has arrived since the start of the process."""
+
+    received: float = 0.0
+    received_bytes: float = 0.0
+    delivered: float = 0.0
+    delivered_bytes: float = 0.0
 
 
 class Telemetry:
@@ -78,6 +89,9 @@ class Telemetry:
             buckets=_DELIVERY_BUCKETS,
             registry=self._registry,
         )
+        self._delivered_bytes = self._counter(
+            "delivered_bytes", "Bytes of data sets delivered, as they were received.", "destination"
+        )
         self._destination_up = self._gauge("destination_up", "Whether a destination answers.", "destination")
         self._destination_paused = self._gauge(
             "destination_paused", "Whether an operator has paused a destination.", "destination"
@@ -87,7 +101,7 @@ class Telemetry:
         )
         self._by_outcome: dict[tuple[str, str], Counter] = {}
         self._by_attempt: dict[tuple[str, str], Counter] = {}
-        self._by_delivery: dict[str, Histogram] = {}
+        self._by_delivery: dict[str, tuple[Histogram, Counter]] = {}
         self._by_up: dict[str, Gauge] = {}
         self._up: dict[str, bool] = {}
 
@@ -209,12 +223,14 @@ class Telemetry:
             child = self._by_attempt[destination, reason] = self._attempts.labels(destination, reason)
         child.inc()
 
-    def delivered(self, destination: str, seconds: float) -> None:
+    def delivered(self, destination: str, seconds: float, instance_bytes: int) -> None:
         """A delivery succeeded ``seconds`` after its instance was received."""
-        child = self._by_delivery.get(destination)
-        if child is None:
-            child = self._by_delivery[destination] = self._delivery_seconds.labels(destination)
-        child.observe(max(seconds, 0.0))
+        children = self._by_delivery.get(destination)
+        if children is None:
+            children = (self._delivery_seconds.labels(destination), self._delivered_bytes.labels(destination))
+            self._by_delivery[destination] = children
+        children[0].observe(max(seconds, 0.0))
+        children[1].inc(instance_bytes)
 
     def transcoded(self, source: str, target: str, outcome: str) -> None:
         """One transcoding ended: ``lossless``, ``lossy``, ``refused``, ``broken`` or ``failed``.
@@ -313,6 +329,24 @@ class Telemetry:
         child = self._reloads.labels(outcome)
         child.inc()
 
+    def totals(self) -> Totals:
+        """What has come in and arrived so far, over all destinations: a few µs for each of them."""
+        arrived = DeliveryState.DELIVERED.value
+        finished = [child for (_, outcome), child in [*self._by_outcome.items()] if outcome == arrived]
+        return Totals(
+            received=_value(self._received),
+            received_bytes=_value(self._received_bytes),
+            delivered=sum(map(_value, finished)),
+            delivered_bytes=sum(_value(child) for _, child in self._by_delivery.values()),
+        )
+
     def render(self) -> bytes:
         """Everything in Prometheus' text format (:data:`CONTENT_TYPE`). Slow: call it in a thread."""
         return generate_latest(self._registry)
+
+
+def _value(counter: Counter) -> float:
+    """What a counter without labels, or a child, stands at."""
+    return next(
+        (s.value for metric in counter.collect() for s in metric.samples if s.name.endswith("_total")), 0.0
+    )

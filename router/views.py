@@ -209,6 +209,7 @@ class DestinationStatus:
     paused_at: float | None = None  # an operator has stopped the sending to it
     paused_by: str | None = None
     opens_at: float | None = None  # closed by its schedule until then
+    to: str = ""  # where it is, in one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +261,7 @@ class Status:
     held_unmatched: int
     spool: SpoolView
     drain: DrainView | None = None
+    associations: int = 0  # that callers have open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ NAMES = (  # design.md, "Metrics": those that exist so far
     "dicom_router_deliveries_total",
     "dicom_router_delivery_attempts_total",
     "dicom_router_delivery_seconds",
+    "dicom_router_delivered_bytes_total",
     "dicom_router_queue_depth",
     "dicom_router_queue_oldest_seconds",
     "dicom_router_destination_up",
@@ -80,7 +81,7 @@ def test_delivery_is_counted(telemetry: Telemetry, registry: CollectorRegistry) 
     for _ in range(2):
         telemetry.attempt_made("pacs", "success")
         telemetry.delivery_finished("pacs", "delivered")
-        telemetry.delivered("pacs", 0.2)
+        telemetry.delivered("pacs", 0.2, 1000)
     telemetry.delivery_finished("", "held")
     telemetry.given_up({"pacs": 2})
     pacs = {"destination": "pacs"}
@@ -98,7 +99,7 @@ def test_delivery_is_counted(telemetry: Telemetry, registry: CollectorRegistry) 
 def test_a_clock_that_was_set_back_gives_no_negative_duration(
     telemetry: Telemetry, registry: CollectorRegistry
 ) -> None:
-    telemetry.delivered("pacs", -5.0)
+    telemetry.delivered("pacs", -5.0, 0)
     assert registry.get_sample_value("dicom_router_delivery_seconds_sum", {"destination": "pacs"}) == 0
 
 

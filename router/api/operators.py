@@ -1,15 +1,9 @@
-"""``/api/v1``: what operators may do, who did what, and the stored files.
-
-The audit keeps who asked, by the name of their user or token, beside the address they came from. Where nobody
-has to prove who they are (``http`` without users and tokens), it is what they say in the header
-``X-Dicom-Router-User`` (percent-encoded).
-"""
+"""``/api/v1``: what operators may do, who did what, and the stored files."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 from fastapi import FastAPI, Path, Query, Request
@@ -18,10 +12,9 @@ from starlette.exceptions import HTTPException
 
 from router.admin import Admin
 from router.admin_actions import AUDIT_LIMIT
-from router.api.access import CALLER, Caller
+from router.api import callers
 from router.spool.orders import ALLOWED, Action, Operator
 from router.views import (
-    USER_HEADER,
     AuditPage,
     ContextView,
     CorruptRequest,
@@ -31,7 +24,6 @@ from router.views import (
     StoredView,
 )
 
-WHO_MAX = 100  # characters kept of what somebody calls themselves
 _SUMMARIES = {
     Action.HOLD: "Keep deliveries back until they are resumed",
     Action.RESUME: "Let held deliveries go on",
@@ -143,16 +135,10 @@ def _add_instances(api: FastAPI, admin: Admin, prefix: str) -> None:
 
 def operator_of(request: Request) -> Operator:
     """Who asks, and from where. 403 for a page of another site in an operator's browser."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, f"orders are not taken from pages of {origin}")
-    address = request.client.host if request.client is not None else ""
-    caller = request.scope.get(CALLER)
-    if isinstance(caller, Caller) and caller.name is not None:
-        return Operator(who=caller.name, address=address)
-    said = unquote(request.headers.get(USER_HEADER, ""))
-    who = "".join(letter for letter in said if letter.isprintable()).strip()[:WHO_MAX]
-    return Operator(who=who or "http", address=address)
+    try:
+        return callers.operator_of(request.scope)
+    except callers.ForeignPage as error:
+        raise HTTPException(403, str(error)) from error
 
 
 def _json(value: object) -> Response:

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -20,6 +19,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from router.wording import size as size, when as when
 
 if TYPE_CHECKING:
     from router.config.settings import Settings
@@ -192,29 +193,11 @@ def table(*columns: str) -> Table:
     return made
 
 
-def when(at: float | None) -> str:
-    """An instant in local time, for people."""
-    if at is None:
-        return ""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def size(count: int) -> str:
-    """Bytes, for people."""
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1024 or unit == "TB":
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
-
 def uid_name(uid: str) -> str:
     """What a UID stands for, or the UID where nobody knows."""
-    from pydicom import config
-    from pydicom.uid import UID
+    from router.dicom import names
 
-    return UID(uid, config.IGNORE).name or uid
+    return names.uid_name(uid)
 
 
 def _count(number: int, noun: str) -> str:

@@ -138,7 +138,7 @@ class Judge:
             self._strikes.pop(delivery.delivery_id, None)
         if next_try_at is not None and outcome.reason is Reason.MAX_AGE:
             self.has_overdue = True
-        self._recorder.add(outcome, received_at=delivery.instance.arrival.received_at)
+        self._recorder.add(outcome, delivery.instance)
 
     def _strike(self, delivery: Delivery) -> int:
         strikes = self._strikes.pop(delivery.delivery_id, 0) + 1

@@ -12,7 +12,7 @@ import anyio
 from router.deliver.queue import Deliveries
 from router.errors import StorageError
 from router.logs import get_logger
-from router.model import DeliveryState, Outcome
+from router.model import DeliveryState, Instance, Outcome
 from router.telemetry import Telemetry
 
 PAUSE_S = 1.0  # after the ledger failed
@@ -41,7 +41,7 @@ class Recorder:
         self._revise = revise
         self._gathered: list[Outcome] = []
         self._unrecorded = 0
-        self._received_at: dict[int, float] = {}
+        self._delivered: dict[int, tuple[float, int]] = {}  # when it was received, and its length
         self._is_filled = anyio.Event()
         self._is_empty = anyio.Event()
         self._is_empty.set()
@@ -51,8 +51,8 @@ class Recorder:
     def __len__(self) -> int:
         return self._unrecorded
 
-    def add(self, outcome: Outcome, *, received_at: float) -> None:
-        """Have ``outcome`` recorded soon. Never waits; the lane bounds how many there can be."""
+    def add(self, outcome: Outcome, instance: Instance) -> None:
+        """Have the outcome for an instance recorded soon. Never waits; the lane bounds how many there are."""
         if self._revise is not None:
             outcome = self._revise(outcome)
         if not self._gathered:
@@ -60,7 +60,7 @@ class Recorder:
         self._gathered.append(outcome)
         self._unrecorded += 1
         if outcome.state is DeliveryState.DELIVERED:
-            self._received_at[outcome.delivery_id] = received_at
+            self._delivered[outcome.delivery_id] = (instance.arrival.received_at, instance.size_bytes)
         if self._is_empty.is_set():
             self._is_empty = anyio.Event()
 
@@ -120,6 +120,7 @@ class Recorder:
         if outcome.state is DeliveryState.PENDING:
             return
         self._telemetry.delivery_finished(outcome.destination, outcome.state.value)
-        received_at = self._received_at.pop(outcome.delivery_id, None)
-        if received_at is not None:
-            self._telemetry.delivered(outcome.destination, outcome.ended_at - received_at)
+        delivered = self._delivered.pop(outcome.delivery_id, None)
+        if delivered is not None:
+            received_at, size_bytes = delivered
+            self._telemetry.delivered(outcome.destination, outcome.ended_at - received_at, size_bytes)

@@ -116,7 +116,13 @@ async def test_files(served: Served) -> None:
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("http://127.0.0.1:8080", 200), ("http://evil.example", 403), ("null", 403), (None, 200)],
+    [
+        ("http://127.0.0.1:8080", 200),
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+        (None, 200),
+    ],
 )
 async def test_no_orders_from_another_sites_page(served: Served, origin: str | None, status: int) -> None:
     headers = {"Host": "127.0.0.1:8080"} | ({"Origin": origin} if origin is not None else {})
