@@ -22,7 +22,7 @@ from router.dicom.part10 import FileMeta, read_file_meta
 from router.dicom.tagpath import TagPath
 from router.errors import UnknownItem
 from router.groups import STUDY, Balance, study_of
-from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Listing, Origin, QueueDepth
+from router.model import DeliveryRecord, DeliveryState, InstanceTrace, Listing, Origin, QueueDepth, Reason
 from router.outlook import Outlook, describe_destination
 from router.rules import Facts, RuleSet
 from router.spool import SpoolStats, inspect
@@ -81,6 +81,7 @@ class Admin:
         clock: Clock,
         phase: Callable[[], Phase],
         destinations_up: Callable[[], Mapping[str, bool]],
+        outages: Callable[[], Mapping[str, Reason]] = dict,
         dicom_ports: Callable[[], Sequence[int]],
         switches: Switches,
         learned: Callable[[str], Sequence[LearnedContext]] = lambda destination: (),
@@ -103,12 +104,18 @@ class Admin:
         self._clock = clock
         self._phase = phase
         self._destinations_up = destinations_up
+        self._outages = outages
         self._dicom_ports = dicom_ports
         self._learned = learned
         self._warnings = warnings
         self._throughput = throughput if throughput is not None else Throughput()
         self._started_at = clock.now()
         self._started_monotonic = clock.monotonic()
+
+    @property
+    def ae_title(self) -> str:
+        """What the gateway calls itself."""
+        return self._settings.ae_title
 
     def readiness(self) -> Readiness:
         """Whether instances are taken now: cheap, reads no disk."""
@@ -217,7 +224,7 @@ class Admin:
         paused = await self._spool.orders.paused()
         names = dict.fromkeys(self._settings.destination_names)
         names.update(dict.fromkeys(depth.destination for depth in depths if depth.destination))
-        up, now = self._destinations_up(), self._clock.now()
+        up, outages, now = self._destinations_up(), self._outages(), self._clock.now()
         return tuple(
             _destination_status(
                 name,
@@ -228,6 +235,7 @@ class Admin:
                 now,
                 self._outlook.opens_at(name, now),
                 describe_destination(self._settings, name),
+                self._outlook.outage(name, up, outages),
             )
             for name in names
         )
@@ -368,6 +376,7 @@ def _destination_status(
     now: float,
     opens_at: float | None,
     to: str,
+    outage: Reason | None,
 ) -> DestinationStatus:
     counts = {depth.state: depth.count for depth in depths}
     waiting = [
@@ -386,4 +395,5 @@ def _destination_status(
         paused_by=paused.who if paused is not None else None,
         opens_at=opens_at,
         to=to,
+        reason=outage,
     )

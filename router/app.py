@@ -173,6 +173,7 @@ class Gateway:
             clock=clock,
             phase=lambda: self._phase,
             destinations_up=telemetry.destinations_up,
+            outages=telemetry.outages,
             dicom_ports=lambda: self._ports.dicom,
             switches=_switches(lanes, listeners, telemetry),
             learned=lanes.learned,

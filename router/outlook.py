@@ -1,4 +1,4 @@
-"""What operators are told of destinations and groups: their kind, whether they answer, when they open."""
+"""What operators are told of destinations, groups and transcodings, beside what their records say."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from router.config.settings import Modality, Settings
 from router.deliver.schedule import Hours
+from router.dicom.syntaxes import shown
 from router.groups import group_of
-from router.model import DeliveryState
+from router.model import DeliveryState, Reason, Transcoding
 from router.views import DeliveryView
 
 
@@ -36,6 +37,12 @@ class Outlook:
         """Whether it answers, or any of its members; None where nothing was tried yet."""
         known = [up[member] for member in self._members(name) if member in up]
         return any(known) if known else None
+
+    def outage(self, name: str, up: Mapping[str, bool], outages: Mapping[str, Reason]) -> Reason | None:
+        """Why it is down, or the first of its members; None where it is not."""
+        if self.is_up(name, up) is not False:
+            return None
+        return next((outages[member] for member in self._members(name) if member in outages), None)
 
     def opens_at(self, name: str, now: float) -> float | None:
         """When its schedule, or the first of its members', opens; None where it is open, or never does."""
@@ -65,3 +72,20 @@ def describe_destination(settings: Settings, name: str) -> str:
     if group is not None:
         return f"{'the first of' if group.first_of else 'one of'} {', '.join(group.members)}"
     return "no longer configured"
+
+
+def describe_transcoding(transcoding: Transcoding) -> str:
+    """How an instance came into another form, and what proves that it is the same image."""
+    took = f"in {transcoding.took_s * 1000:.0f} ms"
+    edited = ", ".join(transcoding.edited) or "nothing to edit"
+    if transcoding.source_uid == transcoding.target_uid:
+        return f"edited {took}: {edited}; no pixel touched"
+    forms = f"{shown(transcoding.source_uid)} → {shown(transcoding.target_uid)}"
+    proof = "no pixel data"
+    if transcoding.frames:
+        same = "identical" if transcoding.is_lossless else f"lossy, off by at most {transcoding.max_error:g}"
+        count = f"{transcoding.frames} frame{'' if transcoding.frames == 1 else 's'}"
+        proof = f"{count} {same}, XXH3 {transcoding.frames_hash}"
+    by = f", {transcoding.codecs}," if transcoding.codecs else ""
+    also = f"; edited: {edited}" if transcoding.edited else ""
+    return f"transcoded {forms}{by} {took}: {proof}{also}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from router.model import DeliveryState, QueueDepth
+from router.model import DeliveryState, QueueDepth, Reason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED_LABEL = "(unmatched)"  # what no rule matched has no destination; an empty label would be no label
@@ -104,6 +104,7 @@ class Telemetry:
         self._by_delivery: dict[str, tuple[Histogram, Counter]] = {}
         self._by_up: dict[str, Gauge] = {}
         self._up: dict[str, bool] = {}
+        self._outages: dict[str, Reason] = {}
 
     def _declare_store(self) -> None:
         self._depth = self._gauge("queue_depth", "Deliveries in a state.", "destination", "state")
@@ -248,6 +249,10 @@ class Telemetry:
             child = self._by_up[destination] = self._destination_up.labels(destination)
         child.set(1 if up else 0)
 
+    def outage(self, destination: str, reason: Reason) -> None:
+        """Why a destination is down, by the last that was tried."""
+        self._outages[destination] = reason
+
     def destination_paused(self, destination: str, is_paused: bool) -> None:
         """Whether an operator has stopped the sending to it."""
         self._destination_paused.labels(destination).set(1 if is_paused else 0)
@@ -255,6 +260,10 @@ class Telemetry:
     def destinations_up(self) -> dict[str, bool]:
         """What was last said by :meth:`destination_up` of each."""
         return dict(self._up)
+
+    def outages(self) -> dict[str, Reason]:
+        """What was last said by :meth:`outage` of each; it may be over."""
+        return dict(self._outages)
 
     # TLS
 

@@ -210,6 +210,7 @@ class DestinationStatus:
     paused_by: str | None = None
     opens_at: float | None = None  # closed by its schedule until then
     to: str = ""  # where it is, in one line
+    reason: Reason | None = None  # why it is down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

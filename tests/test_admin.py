@@ -8,7 +8,9 @@ from router.admin import Admin
 from router.clock import ManualClock
 from router.config.settings import FolderDestination, Modality, Settings
 from router.errors import UnknownItem
-from router.model import DeliveryState, Listing, QueueDepth
+from router.model import DeliveryState, Listing, QueueDepth, Reason
+from router.telemetry import Totals
+from router.throughput import EVERY_S, Throughput
 from router.views import Phase
 from tests.fake_store import DECISION, J2K, KEY, FakeStore, FakeSwitches, learned, record, trace
 
@@ -27,6 +29,8 @@ class Gateway:
         self.clock = ManualClock()
         self.phase = Phase.RUNNING
         self.up: dict[str, bool] = {}
+        self.outages: dict[str, Reason] = {}
+        self.throughput = Throughput()
         self.admin = self.admin_of(self.store)
 
     def admin_of(self, store: FakeStore) -> Admin:
@@ -36,6 +40,8 @@ class Gateway:
             clock=self.clock,
             phase=lambda: self.phase,
             destinations_up=lambda: self.up,
+            outages=lambda: self.outages,
+            throughput=self.throughput,
             dicom_ports=lambda: (11112,),
             switches=self.switches.switches,
             learned=learned,
@@ -128,6 +134,47 @@ async def test_status_names_every_destination_also_gone_ones(gateway: Gateway) -
     assert by_name["old"].kind == "removed"
     assert status.held_unmatched == 4
     assert status.spool.unrouted == 2
+
+
+async def test_a_destination_is_said_to_be_somewhere_and_why_it_is_down(gateway: Gateway) -> None:
+    gateway.outages = {"pacs": Reason.TIMEOUT}
+    gateway.up = {"pacs": True}
+    assert [one.reason for one in await gateway.admin.destinations()] == [None, None], "that is over"
+    gateway.up = {"pacs": False}
+    pacs, archive = await gateway.admin.destinations()
+    assert (pacs.reason, pacs.to) == (Reason.TIMEOUT, "PACS@10.1.0.5:104")
+    assert (archive.reason, archive.to) == (None, "/mnt/{SOPInstanceUID}.dcm")
+
+
+async def test_open_associations_are_counted(gateway: Gateway) -> None:
+    gateway.switches.open = 3
+    assert (await gateway.admin.status()).associations == 3
+
+
+async def test_what_is_not_over_comes_by_what_needs_somebody(gateway: Gateway) -> None:
+    gateway.store.records = [
+        record(number, state=state) for number, state in enumerate(DeliveryState, start=1)
+    ]
+    page = await gateway.admin.unfinished(Listing(limit=10))
+    assert [item.state.value for item in page.deliveries] == ["dead", "held", "active", "pending"]
+    assert page.next_after is None
+    gateway.store.records += [record(number, state=DeliveryState.DEAD) for number in range(10, 20)]
+    page = await gateway.admin.unfinished(Listing(limit=3))
+    assert [item.state.value for item in page.deliveries] == ["dead"] * 3
+
+
+async def test_the_first_in_line_of_a_destination(gateway: Gateway) -> None:
+    assert await gateway.admin.first_pending("pacs") is None
+    gateway.store.records = [record(1, state=DeliveryState.DEAD), record(2), record(3)]
+    first = await gateway.admin.first_pending("pacs")
+    assert first is not None
+    assert (first.delivery_id, first.last_status) == ("2", "A700")
+
+
+def test_rates_are_those_that_were_taken(gateway: Gateway) -> None:
+    gateway.throughput.look(0.0, Totals)
+    gateway.throughput.look(EVERY_S, lambda: Totals(received=10))
+    assert [rate.received_per_s for rate in gateway.admin.rates()] == [2.0]
 
 
 async def test_uptime_does_not_jump_with_the_wall_clock(gateway: Gateway) -> None:

@@ -71,6 +71,7 @@ FENCES = {
     "socket": {"net", "receive", "api", "app", "cli"},
     "yaml": {"config", "rules"},
     "jinja2": {"web"},
+    "markupsafe": {"web"},
     "re2": {"rules"},
     "numpy": {"transform"},
     "imagecodecs": {"transform"},

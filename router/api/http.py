@@ -3,7 +3,8 @@
 Nothing is answered before ``access`` has admitted who asks.
 
 Plain ASGI. The probes need no framework, and FastAPI (10 MB and half a second) is imported, in a thread, by
-the first request under ``/api/``: a gateway that only Prometheus watches never pays for it.
+the first request under ``/api/``, the page and its templates by the first request for it: a gateway that only
+Prometheus watches never pays for them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from anyio import to_thread
 from router.admin import Admin
 from router.api.access import CALLER, Access, Caller, Refused, asked_of
 from router.api.bodies import Unwanted, gather, replay
+from router.api.scopes import ORDERS
 from router.clock import Clock
 from router.config.http import Http
 from router.telemetry import CONTENT_TYPE, Telemetry
@@ -34,6 +36,8 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = "application/json"
 _CLOSE = ((b"connection", b"close"),)
+_PAGES = ("/queue", "/trace", "/audit")
+_PAGES_BELOW = ("/queue/", ORDERS, "/static/")
 _LINKS = {
     "metrics": "/metrics",
     "alive": "/healthz",
@@ -59,6 +63,7 @@ class HttpApp:
         self._rendered_until = -1.0
         self._loading = anyio.Lock()
         self._api: Asgi | None = None
+        self._web: Asgi | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI request."""
@@ -72,13 +77,14 @@ class HttpApp:
             await _respond(send, *_error(caller.status, caller.sentence), headers=caller.headers)
             return
         scope[CALLER] = caller
-        if path.startswith("/api/"):
+        load = self._load_api if path.startswith("/api/") else self._load_web if _is_page(scope) else None
+        if load is not None:
             body = await gather(receive)
             if isinstance(body, Unwanted):
                 # The rest of it may be under way: the connection is of no more use.
                 await _respond(send, *_error(body.status, body.sentence), headers=_CLOSE)
             elif body is not None:
-                await (await self._load_api())(scope, replay(body, receive), send)
+                await (await load())(scope, replay(body, receive), send)
             return
         answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "/": self._index,
@@ -120,11 +126,31 @@ class HttpApp:
                 self._api = await to_thread.run_sync(_import_api, self._admin)
             return self._api
 
+    async def _load_web(self) -> Asgi:
+        async with self._loading:
+            if self._web is None:
+                self._web = await to_thread.run_sync(_import_web, self._admin, self._clock)
+            return self._web
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether the page for people is asked for. Programs that ask for ``/`` get the list of links."""
+    path = scope["path"]
+    if path == "/":
+        return any(name.lower() == b"accept" and b"text/html" in value for name, value in scope["headers"])
+    return path in _PAGES or path.startswith(_PAGES_BELOW)
+
 
 def _import_api(admin: Admin) -> Asgi:
     from router.api.v1 import build_api
 
     return build_api(admin)
+
+
+def _import_web(admin: Admin, clock: Clock) -> Asgi:
+    from router.web.app import WebApp
+
+    return WebApp(admin, clock)
 
 
 def _error(status: int, sentence: str) -> tuple[int, str, bytes]:

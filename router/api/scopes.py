@@ -14,17 +14,18 @@ from router.spool.orders import ALLOWED
 PREFIX = "/api/v1"
 PROBES = ("/healthz", "/readyz")  # for whoever decides whether we live; without credentials they say no more
 METRICS = "/metrics"
+ORDERS = "/orders/"  # of the page
 
 _LOOKING = ("GET", "HEAD")
 _NEEDED: tuple[tuple[str, str, Scope], ...] = (
-    ("GET", r"instances/[^/]+/file", Scope.OPERATE),
-    *(("POST", f"queue/{action}", Scope.OPERATE) for action in ALLOWED),
-    ("POST", r"destinations/[^/]+/(pause|resume)", Scope.OPERATE),
-    ("POST", "drain", Scope.ADMIN),
-    ("POST", "undrain", Scope.ADMIN),
-    ("POST", "instances/corrupt/discard", Scope.ADMIN),
+    ("GET", rf"{PREFIX}/instances/[^/]+/file", Scope.OPERATE),
+    *(("POST", f"(?:{PREFIX}/queue/|{ORDERS}){action}", Scope.OPERATE) for action in ALLOWED),
+    ("POST", rf"{PREFIX}/destinations/[^/]+/(pause|resume)", Scope.OPERATE),
+    ("POST", rf"{ORDERS}(pause|unpause)", Scope.OPERATE),
+    ("POST", rf"(?:{PREFIX}/|{ORDERS})(drain|undrain)", Scope.ADMIN),
+    ("POST", f"{PREFIX}/instances/corrupt/discard", Scope.ADMIN),
 )
-_TABLE = tuple((method, re.compile(f"{PREFIX}/{path}"), scope) for method, path, scope in _NEEDED)
+_TABLE = tuple((method, re.compile(path), scope) for method, path, scope in _NEEDED)
 
 
 def scope_needed(method: str, path: str) -> Scope:

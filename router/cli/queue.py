@@ -23,8 +23,7 @@ from router.cli.common import (
 from router.cli.identity import asks_gateway
 from router.cli.orders import CallingOption, DestinationOption, StateOption, UidOption
 from router.cli.source import DataDirOption, Source, open_source
-from router.dicom.syntaxes import shown
-from router.model import DeliveryState, Listing, Transcoding
+from router.model import DeliveryState, Listing
 
 if TYPE_CHECKING:
     from router.model import QueueDepth
@@ -161,6 +160,8 @@ def styled(state: DeliveryState) -> str:
 
 def print_delivery(delivery: DeliveryView) -> None:
     """One delivery and its attempts."""
+    from router.outlook import describe_transcoding
+
     out.print(
         f"{delivery.destination or '(unmatched)'} (no. {delivery.delivery_id}): {styled(delivery.state)}, "
         f"{delivery.reason}, since {when(delivery.changed_at)}"
@@ -176,20 +177,3 @@ def print_delivery(delivery: DeliveryView) -> None:
         out.print(f"  attempt {attempt.number}, {when(attempt.started_at)}: {result}", markup=False)
         if attempt.transcoding is not None:
             out.print(f"    {describe_transcoding(attempt.transcoding)}", markup=False)
-
-
-def describe_transcoding(transcoding: Transcoding) -> str:
-    """How an instance came into another form, and what proves that it is the same image."""
-    took = f"in {transcoding.took_s * 1000:.0f} ms"
-    edited = ", ".join(transcoding.edited) or "nothing to edit"
-    if transcoding.source_uid == transcoding.target_uid:
-        return f"edited {took}: {edited}; no pixel touched"
-    forms = f"{shown(transcoding.source_uid)} → {shown(transcoding.target_uid)}"
-    proof = "no pixel data"
-    if transcoding.frames:
-        same = "identical" if transcoding.is_lossless else f"lossy, off by at most {transcoding.max_error:g}"
-        count = f"{transcoding.frames} frame{'' if transcoding.frames == 1 else 's'}"
-        proof = f"{count} {same}, XXH3 {transcoding.frames_hash}"
-    by = f", {transcoding.codecs}," if transcoding.codecs else ""
-    also = f"; edited: {edited}" if transcoding.edited else ""
-    return f"transcoded {forms}{by} {took}: {proof}{also}"

@@ -59,7 +59,7 @@ def transcode(
     for result in failed[:FAILURES_SHOWN]:
         err.print(f"{result.task.file.path}: {result.because}", markup=False)
     if len(results) == 1 and results[0].result.made is not None:
-        from router.cli.queue import describe_transcoding
+        from router.outlook import describe_transcoding
 
         out.print(describe_transcoding(results[0].result.made.transcoding), markup=False)
     if failed:

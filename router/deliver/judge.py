@@ -78,7 +78,7 @@ class Judge:
             slow = verdict.reason is Reason.REJECTED_PERMANENT
             is_down = self.health.failed(now=now, rng=self._rng, slow=slow)
         if not is_own_fault:
-            self._outage = verdict
+            self._blame(verdict)
         if is_down:
             self._changed(verdict, ended.comment)
         self._settle(delivery, verdict, ended, next_try_at=None if is_own_fault else self._next_try_at())
@@ -91,7 +91,7 @@ class Judge:
     def unreached(self, verdict: Verdict, comment: str) -> None:
         """A probe without a delivery did not get through."""
         slow = verdict.reason is Reason.REJECTED_PERMANENT
-        self._outage = verdict
+        self._blame(verdict)
         if self.health.failed(now=self._clock.monotonic(), rng=self._rng, slow=slow):
             self._changed(verdict, comment)
 
@@ -147,6 +147,10 @@ class Judge:
         self._strikes[delivery.delivery_id] = strikes
         return strikes
 
+    def _blame(self, verdict: Verdict) -> None:
+        self._outage = verdict
+        self._telemetry.outage(self._destination, verdict.reason)
+
     def _next_try_at(self) -> float:
         """When the destination is tried next, as wall time."""
         next_try_at = self.health.next_try_at
@@ -156,6 +160,8 @@ class Judge:
     def _changed(self, verdict: Verdict, comment: str) -> None:
         is_up = self.health.is_up
         self._telemetry.destination_up(self._destination, is_up)
+        if not is_up:
+            self._telemetry.outage(self._destination, verdict.reason)
         if is_up:
             log.info("destination up", destination=self._destination)
         elif verdict.reason is Reason.REJECTED_PERMANENT:  # it will not pass: somebody has to do something

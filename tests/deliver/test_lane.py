@@ -340,6 +340,7 @@ async def test_out_of_resources_for_all_pauses_the_destination() -> None:
         await bench.queue.all_delivered(range(1, 41))
     assert ("pacs", False) in bench.telemetry.ups
     assert bench.telemetry.ups[-1] == ("pacs", True)
+    assert bench.telemetry.outages() == {"pacs": Reason.OUT_OF_RESOURCES}
 
 
 async def test_a_dead_and_a_stalling_destination_delay_no_other() -> None:
