@@ -19,7 +19,7 @@ $(VENV)/.stamp: pyproject.toml
 setup: $(VENV)/.stamp ## .venv with everything that a developer needs
 run: setup ## the gateway with a demonstration series (ONCE=1 ends by itself with the verdict as its exit code)
 	@$(BIN)/python -m router demo -c deploy/router.yaml $(if $(ONCE),--once)
-test: setup ## every test; names what it skips for want of a peer program (ARGS=... for some, one after the other)
+test: setup ## every test; names what it skips for want of a program (ARGS=... for some, one after the other)
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE)

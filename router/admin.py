@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from anyio import to_thread
+
 from router import __version__
 from router.admin_actions import Actions, ActionStore, OnFetch, OnOrder, Switches, nobody_told
 from router.clock import Clock
@@ -165,7 +167,10 @@ class Admin:
 
     async def trace(self, sop_instance_uid: str) -> tuple[TraceView, ...]:
         """Every arrival of a SOP Instance UID, oldest first."""
-        found = _traces(await self._spool.trace(sop_instance_uid), sop_instance_uid)
+        traces = await self._spool.trace(sop_instance_uid)
+        found = await to_thread.run_sync(
+            _traces, traces, sop_instance_uid
+        )  # of days without success it is long
         now = self._clock.now()
         seen = self._outlook.seen
         return tuple(replace(one, deliveries=tuple(seen(d, now) for d in one.deliveries)) for one in found)

@@ -26,8 +26,10 @@ def size(count: float) -> str:
 
 def span(seconds: float) -> str:
     """A duration in its two largest units: ``3 min 20 s``; below 10 s with what is behind the point."""
+    if seconds < 0.001:
+        return "under 1 ms"
     if seconds < 0.0995:
-        return f"{max(seconds, 0.0) * 1000:.0f} ms"
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     left, parts = round(seconds), list[str]()

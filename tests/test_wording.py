@@ -10,7 +10,7 @@ from router.wording import plural, size, span, when
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (-1.0, "0 ms"),
+        (-1.0, "under 1 ms"),
         (0.0424, "42 ms"),
         (0.42, "0.4 s"),
         (9.9, "9.9 s"),

@@ -20,7 +20,7 @@ from anyio import to_thread
 from router.admin import Admin
 from router.api.access import CALLER, Access, Caller, Refused, asked_of
 from router.api.bodies import Unwanted, gather, replay
-from router.api.scopes import ORDERS
+from router.api.scopes import LOGIN, ORDERS
 from router.clock import Clock
 from router.config.http import Http
 from router.telemetry import CONTENT_TYPE, Telemetry
@@ -36,7 +36,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = "application/json"
 _CLOSE = ((b"connection", b"close"),)
-_PAGES = ("/queue", "/trace", "/audit")
+_PAGES = ("/queue", "/trace", "/audit", LOGIN)
 _PAGES_BELOW = ("/queue/", ORDERS, "/static/")
 _LINKS = {
     "metrics": "/metrics",

@@ -15,12 +15,14 @@ PREFIX = "/api/v1"
 PROBES = ("/healthz", "/readyz")  # for whoever decides whether we live; without credentials they say no more
 METRICS = "/metrics"
 ORDERS = "/orders/"  # of the page
+LOGIN = "/login"  # of the page: asks for credentials where looking needs none
 
 _LOOKING = ("GET", "HEAD")
 _NEEDED: tuple[tuple[str, str, Scope], ...] = (
     ("GET", rf"{PREFIX}/instances/[^/]+/file", Scope.OPERATE),
     *(("POST", f"(?:{PREFIX}/queue/|{ORDERS}){action}", Scope.OPERATE) for action in ALLOWED),
     ("POST", rf"{PREFIX}/destinations/[^/]+/(pause|resume)", Scope.OPERATE),
+    ("GET", LOGIN, Scope.OPERATE),
     ("POST", rf"{ORDERS}(pause|unpause)", Scope.OPERATE),
     ("POST", rf"(?:{PREFIX}/|{ORDERS})(drain|undrain)", Scope.ADMIN),
     ("POST", f"{PREFIX}/instances/corrupt/discard", Scope.ADMIN),

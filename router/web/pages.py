@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
 from router.admin import Admin
 from router.api.access import Caller
-from router.api.scopes import ORDERS, scope_needed
+from router.api.scopes import LOGIN, ORDERS, scope_needed
 from router.clock import Clock
 from router.errors import UnknownItem
 from router.spool.orders import ALLOWED, Operator
@@ -72,6 +72,7 @@ class Pages:
             (re.compile("/queue/([0-9]{1,19})"), self._delivery),
             (re.compile("/trace"), self._trace),
             (re.compile("/audit"), self._audit),
+            (re.compile(LOGIN), self._login),
         )
 
     async def show(self, request: Request) -> Page:
@@ -143,11 +144,15 @@ class Pages:
         uid = asked.text(request.fields, "uid")
         if uid is None:
             return page("trace.html", uid_asked="", told=None, here=None)
+        key = asked.text(request.fields, "key")
         try:
-            told = story(await self._admin.trace(uid), await self._blocked())
+            traces = await self._admin.trace(uid)
         except UnknownItem:
             return page("trace.html", status=404, uid_asked=uid, told=None, here=None)
-        return page("trace.html", uid_asked=uid, told=told, here=asked.address("/trace", {}, uid=uid))
+        told = story(traces, await self._blocked(), key)
+        return page(
+            "trace.html", uid_asked=uid, told=told, here=asked.address("/trace", {"uid": uid}, key=key)
+        )
 
     async def _audit(self, request: Request) -> Page:
         before = asked.number(asked.text(request.fields, "before"), "before")
@@ -155,3 +160,8 @@ class Pages:
         earlier = None if found.next_before is None else f"/audit?before={found.next_before}"
         here = "/audit" if before is None else f"/audit?before={before}"
         return page("audit.html", lines=found.operations, earlier=earlier, before=before, here=here)
+
+    async def _login(self, _request: Request) -> Page:
+        """Whoever comes so far has said who they are."""
+        done = page("done.html", sentence="You are logged in.", back="/", is_bad=False, here=None)
+        return replace(done, status=303, headers=((b"location", b"/"),))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from router.dicom.names import uid_name
 from router.dicom.syntaxes import shown
@@ -23,7 +24,7 @@ from router.web.words import (
 )
 from router.wording import span
 
-ARRIVALS_MAX = 20  # the latest are told
+OTHERS_MAX = 20  # of the other arrivals, the latest are named
 ATTEMPTS_FIRST, ATTEMPTS_LAST = 2, 10  # of the attempts of one delivery, those that are told
 PAGE_ORDERS = (Action.RETRY, Action.RESUME, Action.HOLD, Action.DISCARD)
 
@@ -72,19 +73,44 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """Every arrival that is told, the latest first."""
+class OtherArrival:
+    """One arrival that is not told now."""
 
-    arrivals: tuple[Arrival, ...]
+    key: str
+    number: int
+    received_at: float
+    badge: Badge
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One arrival, and what became of the others, the latest first."""
+
+    arrival: Arrival
+    others: tuple[OtherArrival, ...]
     count: int
 
 
-def story(traces: Sequence[TraceView], blocked: Mapping[str, str]) -> Story:
-    """The arrivals of a SOP Instance UID; ``traces`` has the oldest first. ``blocked``: see ``blockers``."""
-    numbered = list(enumerate(traces, start=1))[-ARRIVALS_MAX:]
+def story(traces: Sequence[TraceView], blocked: Mapping[str, str], key: str | None = None) -> Story:
+    """What happened to the arrival with ``key``, or to the latest; ``traces`` has at least one, oldest first.
+
+    ``blocked``: see ``overview.blockers``.
+    """
+    numbered = list(enumerate(traces, start=1))
+    number, told = next((one for one in numbered if one[1].key == key), numbered[-1])
+    others = (one for one in reversed(numbered) if one[0] != number)
     return Story(
-        arrivals=tuple(_arrival(number, one, blocked) for number, one in reversed(numbered)),
+        arrival=_arrival(number, told, blocked),
+        others=tuple(_other(*one) for one in islice(others, OTHERS_MAX)),
         count=len(traces),
+    )
+
+
+def _other(number: int, trace: TraceView) -> OtherArrival:
+    badge, summary = _summary(trace)
+    return OtherArrival(
+        key=trace.key, number=number, received_at=trace.received_at, badge=badge, summary=summary
     )
 
 
@@ -159,22 +185,21 @@ def delivery_story(
     delivery: DeliveryView, blocked: Mapping[str, str], received_at: float | None = None
 ) -> DeliveryStory:
     """One delivery; ``received_at``: of its image, where that is known."""
-    lines = tuple(map(_line, delivery.history))
-    left_out = len(lines) - ATTEMPTS_FIRST - ATTEMPTS_LAST
-    if left_out > 0:
-        last = lines[-ATTEMPTS_LAST:]
-        marked = _line(last[0].view, left_out=left_out)
-        lines = (*lines[:ATTEMPTS_FIRST], marked, *last[1:])
+    history = delivery.history
+    left_out = max(len(history) - ATTEMPTS_FIRST - ATTEMPTS_LAST, 0)
+    lines = list(map(_line, history[:ATTEMPTS_FIRST] + history[ATTEMPTS_FIRST + left_out :]))
+    if left_out:
+        lines[ATTEMPTS_FIRST] = replace(lines[ATTEMPTS_FIRST], left_out=left_out)
     return DeliveryStory(
         view=delivery,
         badge=badge_of(delivery),
         sentence=delivery_words(delivery, blocked.get(delivery.destination, ""), received_at),
-        attempts=lines,
+        attempts=tuple(lines),
         orders=tuple(order for order in PAGE_ORDERS if delivery.state in ALLOWED[order]),
     )
 
 
-def _line(attempt: AttemptView, left_out: int = 0) -> AttemptLine:
+def _line(attempt: AttemptView) -> AttemptLine:
     return AttemptLine(
         view=attempt,
         tone=attempt_tone(attempt),
@@ -183,5 +208,4 @@ def _line(attempt: AttemptView, left_out: int = 0) -> AttemptLine:
         took=span(attempt.ended_at - attempt.started_at),
         syntax=shown(attempt.transfer_syntax_uid) if attempt.transfer_syntax_uid else "",
         transcoding=describe_transcoding(attempt.transcoding) if attempt.transcoding is not None else "",
-        left_out=left_out,
     )

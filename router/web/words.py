@@ -195,7 +195,8 @@ def _pending_words(delivery: DeliveryView, blocker: str, reason: str, tries: str
         return f"Waits: {blocker}." if blocker else "Waits for its turn."
     failed = f" {tries} failed." if delivery.attempts else ""
     if blocker:
-        return f"To be tried again, but {blocker}. The last time, {reason}.{failed}"
+        last = "" if reason in blocker else f" The last time, {reason}."
+        return f"Waits to be tried again: {blocker}.{last}{failed}"
     return f"To be tried again at {when(delivery.due_at)}: {reason}.{failed}"
 
 

@@ -80,7 +80,7 @@ class Site:
     secrets: Path
 
     def ask(
-        self, path: str, *, authorization: str = "", body: object = None, host: str = ""
+        self, path: str, *, authorization: str = "", body: object = None, host: str = "", accept: str = ""
     ) -> tuple[int, str]:
         """Status and body of one request."""
         headers = {"Content-Type": "application/json"}
@@ -88,6 +88,8 @@ class Site:
             headers["Authorization"] = authorization
         if host:
             headers["Host"] = host
+        if accept:
+            headers["Accept"] = accept
         connection = http.client.HTTPConnection("127.0.0.1", self.gateway.http, timeout=30)
         try:
             content = None if body is None else json.dumps(body)
@@ -97,9 +99,11 @@ class Site:
         finally:
             connection.close()
 
-    def http(self, path: str, *, authorization: str = "", body: object = None, host: str = "") -> int:
+    def http(
+        self, path: str, *, authorization: str = "", body: object = None, host: str = "", accept: str = ""
+    ) -> int:
         """The status of one request."""
-        return self.ask(path, authorization=authorization, body=body, host=host)[0]
+        return self.ask(path, authorization=authorization, body=body, host=host, accept=accept)[0]
 
     def metrics(self) -> str:
         return self.ask("/metrics", authorization=f"Bearer {TOKEN}")[1]
@@ -245,6 +249,13 @@ def ask_http(site: Site) -> None:
     user = basic("anna", PASSWORD)
     assert site.http("/api/v1/queue/hold", authorization=user, body={"sop_instance_uid": NAME}) == 200
     assert site.http("/api/v1/queue/hold", authorization=user, body={NAME: NAME}) == 422
+    for path in ("/", "/queue", f"/queue?calling_ae={MARK}&destination={MARK}", "/audit", "/trace"):
+        assert site.http(path, authorization=user, accept="text/html") == 200
+    assert site.http(f"/trace?uid={MARK}", authorization=user) == 404
+    assert site.http(f"/queue?state={MARK}", authorization=user) == 400
+    assert site.http(f"/orders/{MARK}", authorization=user) == 404
+    assert site.http("/orders/pause", authorization=user, body={"destination": NAME}) == 404
+    assert site.http("/orders/drain", authorization=user, body={}) == 403
     for wrong in (f"Bearer {MARK}", basic(MARK, PASSWORD), basic("anna", MARK), f"Basic {MARK}", MARK):
         assert site.http("/api/v1/status", authorization=wrong) == 401
     assert site.http("/healthz", host=f"{MARK}.example") == 200
@@ -306,6 +317,7 @@ def test_nothing_that_was_planted_is_in_any_log_or_output(site: Site) -> None:
     outputs = {
         "log": log,
         "metrics": metrics,
+        "overview": site.ask("/", authorization=f"Bearer {TOKEN}", accept="text/html")[1],
         "check": "".join(run_check(gateway.configuration)),
         "wrong token": "".join(run_queue(gateway, f"{MARK} wrong")),
     }

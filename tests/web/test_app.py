@@ -403,6 +403,22 @@ async def test_only_what_is_allowed_is_offered(full: Served, target: str, scope:
     assert str(scope) in text.split("<footer>")[-1]
 
 
+async def test_who_looks_without_a_name_can_log_in(served: Served) -> None:
+    tokens = {"anna": Token(token_hash=hash_token(TOKENS[Scope.OPERATE]), scopes=(Scope.OPERATE,))}
+    settings = Http(tokens=tokens, allow_anonymous=True)
+    access = Access(settings, served.clock, served.telemetry)
+    served.app = HttpApp(admin=served.admin, telemetry=served.telemetry, clock=served.clock, access=access)
+    assert 'href="/login"' in await get(served, "/")
+    assert (await ask(served.app, "GET", "/login", headers=HTML)).status == 401
+    answer = await ask(served.app, "GET", "/login", headers=as_(Scope.OPERATE))
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert 'href="/login"' not in await get(served, "/", as_(Scope.OPERATE))
+
+
+async def test_where_nobody_has_to_log_in_nothing_asks_for_it(served: Served) -> None:
+    assert 'href="/login"' not in await get(served, "/")
+
+
 async def test_a_question_that_one_may_not_answer_has_no_button(full: Served) -> None:
     guarded(full)
     text = await get(full, "/orders/drain", as_(Scope.OPERATE))

@@ -7,7 +7,7 @@ import pytest
 from router.model import DeliveryState, InstanceState, Reason, Transcoding
 from router.spool.orders import ALLOWED
 from router.views import TraceView
-from router.web.story import ARRIVALS_MAX, ATTEMPTS_FIRST, ATTEMPTS_LAST, delivery_story, story
+from router.web.story import ATTEMPTS_FIRST, ATTEMPTS_LAST, OTHERS_MAX, delivery_story, story
 from router.web.words import Tone
 from tests.web.samples import attempt, delivery, trace
 
@@ -55,12 +55,12 @@ DELIVERED = delivery(
     ],
 )
 def test_the_summary_says_what_counts(told: TraceView, badge: str, summary: str) -> None:
-    (arrival,) = story([told], {}).arrivals
+    arrival = story([told], {}).arrival
     assert (arrival.badge.text, arrival.summary) == (badge, summary)
 
 
 def test_rules_that_matched_are_told_apart_from_those_that_did_not() -> None:
-    (arrival,) = story([trace(DELIVERED, forms={"pacs": "jpeg-2000"})], {}).arrivals
+    arrival = story([trace(DELIVERED, forms={"pacs": "jpeg-2000"})], {}).arrival
     assert [rule.rule for rule in arrival.matched] == ["ct"]
     assert [rule.rule for rule in arrival.others] == ["mr"]
     assert arrival.decision == "So it is sent to pacs as jpeg-2000."
@@ -76,14 +76,23 @@ def test_rules_that_matched_are_told_apart_from_those_that_did_not() -> None:
     ],
 )
 def test_what_follows_from_the_rules(told: TraceView, decision: str) -> None:
-    assert story([told], {}).arrivals[0].decision == decision
+    assert story([told], {}).arrival.decision == decision
 
 
-def test_the_latest_arrival_is_told_first_and_not_all_of_many() -> None:
-    told = story([trace(DELIVERED, key=str(key)) for key in range(ARRIVALS_MAX + 5)], {})
-    assert told.count == ARRIVALS_MAX + 5
-    assert len(told.arrivals) == ARRIVALS_MAX
-    assert [(one.view.key, one.number) for one in told.arrivals[:2]] == [("24", 25), ("23", 24)]
+def test_the_latest_arrival_is_told_unless_another_is_asked_for() -> None:
+    traces = [trace(DELIVERED, key=str(key)) for key in range(OTHERS_MAX + 5)]
+    told = story(traces, {})
+    assert (told.count, told.arrival.view.key, told.arrival.number) == (25, "24", 25)
+    assert len(told.others) == OTHERS_MAX
+    assert [(one.key, one.number, one.summary) for one in told.others[:2]] == [
+        ("23", 24, "Delivered to pacs."),
+        ("22", 23, "Delivered to pacs."),
+    ]
+    told = story(traces, {}, "3")
+    assert (told.arrival.view.key, told.arrival.number) == ("3", 4)
+    assert "24" in {one.key for one in told.others}
+    assert "3" not in {one.key for one in told.others}
+    assert story(traces, {}, "no such key").arrival.number == 25
 
 
 def test_an_attempt_is_told_in_words() -> None:

@@ -126,9 +126,11 @@ def test_each_state_has_its_sentence(
 def test_what_is_in_the_way_is_said() -> None:
     assert delivery_words(delivery(), "pacs is paused by anna") == "Waits: pacs is paused by anna."
     failed = delivery(reason=Reason.TIMEOUT)
+    why = f"pacs is down ({REASONS[Reason.TIMEOUT]})"
+    assert delivery_words(failed, why) == f"Waits to be tried again: {why}.", "and not twice"
     said = delivery_words(failed, "pacs is down")
     assert said == (
-        "To be tried again, but pacs is down. The last time, the destination did not answer in time."
+        "Waits to be tried again: pacs is down. The last time, the destination did not answer in time."
     )
 
 

@@ -126,6 +126,12 @@ TABLE = (
         mutations=60,
     ),
     Target(
+        name="page",
+        says="addresses and forms of the page, and what they order",
+        reaches="router.web.asked.number",
+        mutations=200,
+    ),
+    Target(
         name="elements",
         says="data sets taken apart and written in each encoding",
         reaches="router.transform.reading.vrs.vr_of",
