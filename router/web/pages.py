@@ -66,6 +66,7 @@ class Pages:
         self._clock = clock
         self._glancing = anyio.Lock()
         self._glance: tuple[float, Status] | None = None
+        self._said: tuple[Status, dict[str, DeliveryView]] | None = None
         self._routes: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[Page]]], ...] = (
             (re.compile("/"), self._overview),
             (re.compile("/queue"), self._queue),
@@ -94,17 +95,24 @@ class Pages:
                 self._glance = (now, await self._admin.status())
             return self._glance[1]
 
+    async def _last_said(self, status: Status) -> dict[str, DeliveryView]:
+        """Of destinations that are down, the delivery that was tried; looked up once for each status."""
+        async with self._glancing:
+            if self._said is None or self._said[0] is not status:
+                said: dict[str, DeliveryView] = {}
+                for name in [one.name for one in status.destinations if one.is_up is False][:ASKED_MAX]:
+                    first = await self._admin.first_pending(name)
+                    if first is not None:
+                        said[name] = first
+                self._said = (status, said)
+            return self._said[1]
+
     async def _blocked(self) -> dict[str, str]:
         return blockers((await self._status()).destinations)
 
     async def _overview(self, _request: Request) -> Page:
         status = await self._status()
-        down = [one.name for one in status.destinations if one.is_up is False][:ASKED_MAX]
-        said: dict[str, DeliveryView] = {}
-        for name in down:
-            first = await self._admin.first_pending(name)
-            if first is not None:
-                said[name] = first
+        said = await self._last_said(status)
         shown = overview(
             status, self._admin.rates(), said, now=self._clock.now(), monotonic=self._clock.monotonic()
         )

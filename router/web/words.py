@@ -180,7 +180,8 @@ def delivery_words(delivery: DeliveryView, blocker: str = "", received_at: float
             f", after {tries}." if tries[0] != "0" else "."
         )
     if state is DeliveryState.HELD:
-        return f"Held since {when(delivery.changed_at)}: {reason}. It waits until somebody resumes it."
+        way_out = "resumes it" if delivery.destination else "redirects it (queue redirect) or discards it"
+        return f"Held since {when(delivery.changed_at)}: {reason}. It waits until somebody {way_out}."
     if state is DeliveryState.DEAD:
         return f"Given up at {when(delivery.changed_at)} after {tries}: {reason}."
     if state is DeliveryState.DISCARDED:

@@ -107,6 +107,12 @@ AT, DUE = when(11.0), when(12.0)
             f"Held since {AT}: by an operator's order.",
         ),
         (
+            DeliveryState.HELD,
+            {"reason": Reason.UNMATCHED, "destination": ""},
+            "held",
+            f"Held since {AT}: no rule sends it anywhere. It waits until somebody redirects it",
+        ),
+        (
             DeliveryState.DEAD,
             {"reason": Reason.MAX_AGE, "attempts": 3},
             "dead",
