@@ -219,7 +219,10 @@ def _say_where(gateway: Gateway, settings: Settings) -> None:
     http = f"http://127.0.0.1:{gateway.ports.http}"
     for port in gateway.ports.dicom:
         out.print(f"The gateway takes instances as {settings.ae_title}@127.0.0.1:{port}", markup=False)
-    out.print(f"HTTP: {http}/metrics {http}/api/v1/status {http}/api/v1/queue", markup=False)
+    out.print(
+        f"Its page is {http}/ and programs ask {http}/metrics {http}/api/v1/status {http}/api/v1/queue",
+        markup=False,
+    )
 
 
 async def _send_and_check(gateway: Gateway, settings: Settings, directory: Path, seed: int | None) -> bool:
