@@ -68,6 +68,7 @@ class Arrival:
     matched: tuple[RuleTrace, ...]
     others: tuple[RuleTrace, ...]
     decision: str
+    edits: tuple[str, ...]  # a sentence for each destination that gets it edited
     deliveries: tuple[DeliveryStory, ...]
     bytes_words: str
 
@@ -127,6 +128,7 @@ def _arrival(number: int, trace: TraceView, blocked: Mapping[str, str]) -> Arriv
         matched=tuple(rule for rule in trace.rules if rule.matched),
         others=tuple(rule for rule in trace.rules if not rule.matched),
         decision=_decision(trace),
+        edits=tuple(f"What {name} gets is edited: {'; '.join(made)}." for name, made in trace.edits.items()),
         deliveries=tuple(delivery_story(one, blocked, trace.received_at) for one in trace.deliveries),
         bytes_words=INSTANCES[trace.state],
     )

@@ -132,3 +132,11 @@ def test_only_what_its_state_allows_is_offered(state: DeliveryState) -> None:
 
 def test_what_is_in_its_way_is_told() -> None:
     assert delivery_story(delivery(), {"pacs": "pacs is down"}).sentence == "Waits: pacs is down."
+
+
+def test_edits_are_told_by_destination() -> None:
+    made = {"pacs": ("remove PatientName", "set PatientID to 'A-{PatientID}'")}
+    arrival = story([trace(DELIVERED, edits=made)], {}).arrival
+    assert arrival.edits == (
+        "What pacs gets is edited: remove PatientName; set PatientID to 'A-{PatientID}'.",
+    )
