@@ -8,6 +8,7 @@ from pathlib import Path
 from struct import Struct, error as struct_error
 
 from router.config.settings import Settings
+from router.dicom.charsets import CHARACTER_SET, UNICODE
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.header import scan
 from router.dicom.part10 import read_file_meta
@@ -26,7 +27,7 @@ from router.transform.writing import encode
 INFLATE_CAP_BYTES = 256 * 1024 * 1024
 CALLING_AE = "TEST"  # who sends, where a test does not say
 
-_CHARACTER_SET, _SOP_CLASS = 0x00080005, 0x00080016
+_SOP_CLASS = 0x00080016
 _NUMBERS = {
     "US": Struct("<H"), "SS": Struct("<h"), "UL": Struct("<I"), "SL": Struct("<i"),
     "UV": Struct("<Q"), "SV": Struct("<q"), "FL": Struct("<f"), "FD": Struct("<d"),
@@ -122,7 +123,7 @@ def data_set_of(elements: Sequence[tuple[TagPath, Texts]]) -> DataSet:
     """A data set with these values. Raises ``ValueError`` where one cannot be had from a text."""
     data_set = DataSet()
     if not all(text.isascii() for _, texts in elements for text in texts):
-        data_set.put(Element(_CHARACTER_SET, "CS", b"ISO_IR 192"))
+        data_set.put(Element(CHARACTER_SET, "CS", UNICODE.encode()))
     for path, texts in elements:
         here = data_set
         for step in path.steps[:-1]:

@@ -14,13 +14,19 @@ from io import BytesIO
 from struct import Struct, error as struct_error
 
 from pydicom import config
-from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
-from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
+from router.dicom.charsets import (
+    CHARACTER_SET,
+    OF_CHARACTER_SET,
+    UNICODE,
+    encode_text,
+    encodings_of,
+    is_defined,
+)
 from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.encoding import ITEM, LITTLE, LONG_VRS
 from router.dicom.query import LEVEL_WORDS, Key, Model, Query
@@ -30,9 +36,7 @@ from router.errors import RemoteProtocolError
 
 IDENTIFIER_CAP_BYTES = 4 * 1024 * 1024  # of one response: a list of 60,000 failed UIDs
 
-_CHARACTER_SET, _LEVEL, _FAILED_UIDS = 0x00080005, 0x00080052, 0x00080058
-_UTF_8 = "ISO_IR 192"
-_OF_CHARACTER_SET = frozenset("LO LT PN SH ST UC UT".split())  # PS3.5 §6.1.2.2
+_LEVEL, _FAILED_UIDS = 0x00080052, 0x00080058
 _NUMBERS = {
     "US": Struct("<H"), "SS": Struct("<h"), "UL": Struct("<I"), "SL": Struct("<i"),
     "UV": Struct("<Q"), "SV": Struct("<q"), "FL": Struct("<f"), "FD": Struct("<d"),
@@ -93,7 +97,7 @@ def encode_identifier(query: Query, transfer_syntax_uid: str) -> bytes:
     character_set = query.character_set or _needed_character_set(query.keys)
     tree: _Tree = {}
     if character_set:
-        tree[_CHARACTER_SET] = character_set
+        tree[CHARACTER_SET] = character_set
     if query.model is not Model.WORKLIST:
         tree[_LEVEL] = LEVEL_WORDS[query.level]
     for key in query.keys:
@@ -112,17 +116,16 @@ def check_identifier(query: Query) -> None:
 
 def _needed_character_set(keys: Iterable[Key]) -> str:
     """ "" where ASCII will do: PS3.4 §C.4.1.1.3.1 wants the attribute only where it is needed."""
-    return "" if all(key.value.isascii() for key in keys) else _UTF_8
+    return "" if all(key.value.isascii() for key in keys) else UNICODE
 
 
 def _encodings(character_set: str) -> list[str]:
-    terms = [term.strip() for term in character_set.split("\\")]
-    for term in terms:
-        if term not in python_encoding:
+    for term in character_set.split("\\"):
+        if not is_defined(term.strip()):
             raise ValueError(
-                f"{term!r} is no character set of DICOM; those are as ISO_IR 100, or \\ISO 2022 IR 87"
+                f"{term.strip()!r} is no character set of DICOM; those are as ISO_IR 100, or \\ISO 2022 IR 87"
             )
-    return list(convert_encodings(terms))
+    return encodings_of(character_set)
 
 
 def _plant(tree: _Tree, key: Key) -> None:
@@ -169,7 +172,7 @@ def _encode_value(tag: int, vr: str, text: str, encodings: list[str]) -> bytes:
         return b""
     if vr in _NUMBERS or vr == "AT":
         return b"".join(_number(tag, vr, part) for part in text.split("\\"))
-    if vr in _OF_CHARACTER_SET:
+    if vr in OF_CHARACTER_SET:
         value = _in_character_set(tag, vr, text, encodings)
     elif text.isascii():
         value = text.encode("ascii")
@@ -190,19 +193,8 @@ def _number(tag: int, vr: str, text: str) -> bytes:
 
 
 def _in_character_set(tag: int, vr: str, text: str, encodings: list[str]) -> bytes:
-    """Encode, and see by decoding that nothing was lost: pydicom puts ``?`` for what it cannot encode."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            if vr == "PN":
-                value = bytes(PersonName(text).encode(encodings))
-                again = str(PersonName(value, encodings))
-            else:
-                value = bytes(encode_string(text, encodings))
-                again = decode_bytes(value, encodings, TEXT_VR_DELIMS)
-        except UnicodeError:
-            again = ""
-    if again.rstrip("=") != text.rstrip("="):
+    value = encode_text(vr, text, encodings)
+    if value is None:
         raise ValueError(
             f"{_name(tag)}={text} has characters that this character set lacks (--character-set)"
         )
@@ -227,7 +219,7 @@ def decode_identifier(data: bytes, transfer_syntax_uid: str) -> Match:
 
 def _match(dataset: Dataset) -> Match:
     tags = (int(tag) for tag in sorted(dataset.keys()))
-    return Match(attributes=tuple(_attribute(dataset, tag) for tag in tags if tag != _CHARACTER_SET))
+    return Match(attributes=tuple(_attribute(dataset, tag) for tag in tags if tag != CHARACTER_SET))
 
 
 def _attribute(dataset: Dataset, tag: int) -> Attribute:

@@ -7,13 +7,10 @@ the instance does not leave: nothing is sent half edited.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
-from pydicom.valuerep import PersonName
-
+from router.dicom.charsets import CHARACTER_SET, OF_CHARACTER_SET, UNICODE, encode_text, encodings_of
 from router.dicom.scanner import Raw
 from router.dicom.tagpath import Step, TagPath, parse
 from router.dicom.values import decode
@@ -24,12 +21,6 @@ from router.rules.regex import replacer
 from router.rules.templates import FromOrigin, parse_value
 from router.transform import vrs
 from router.transform.elements import DataSet, Element, Fragments
-
-_CHARACTER_SET = 0x00080005
-_UNICODE = b"ISO_IR 192"
-_ENCODINGS = frozenset(python_encoding.values())
-_IN_CHARACTER_SET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})  # PS3.5 §6.1.2.3
-_DELIMITERS = {0x5C, 0x5E, 0x3D, 0x0D, 0x0A, 0x09, 0x0C}  # at which code extensions end (PS3.5 §6.1.2.5.3)
 
 # A data set, and those around it, the nearest first.
 Nest = tuple[DataSet, ...]
@@ -197,13 +188,14 @@ def _put(nest: Nest, path: TagPath, text: str) -> None:
 def _encoded(nest: Nest, path: TagPath, text: str) -> bytes:
     if text.isascii():
         return text.encode("ascii")
-    if path.vr not in _IN_CHARACTER_SET:
+    if path.vr not in OF_CHARACTER_SET:
         raise CannotEdit(f"{path}: what it is to be set to is not ASCII, as its VR {path.vr} has to be")
     character_set = _character_set(nest)
     if not character_set and _is_ascii(nest[-1]):
-        nest[-1].put(Element(_CHARACTER_SET, "CS", _UNICODE))
-        character_set = _UNICODE
-    encoded = _in(character_set, path.vr, text)
+        nest[-1].put(Element(CHARACTER_SET, "CS", UNICODE.encode()))
+        character_set = UNICODE.encode()
+    encodings = encodings_of(character_set.decode("latin-1")) if character_set else []
+    encoded = encode_text(path.vr, text, encodings) if encodings else None
     if encoded is None:
         named = character_set.decode("latin-1") or "ASCII: it declares no Specific Character Set"
         raise CannotEdit(f"{path}: the instance's character set cannot say what it is to be set to ({named})")
@@ -213,7 +205,7 @@ def _encoded(nest: Nest, path: TagPath, text: str) -> bytes:
 def _character_set(nest: Nest) -> bytes:
     """What the nearest data set around declares (PS3.5 §6.1.2.4)."""
     for data_set in nest:
-        value = bytes(data_set.buffer(_CHARACTER_SET) or b"").strip(b" \0")
+        value = bytes(data_set.buffer(CHARACTER_SET) or b"").strip(b" \0")
         if value:
             return value
     return b""
@@ -227,24 +219,3 @@ def _is_ascii(data_set: DataSet) -> bool:
         for element in one.elements
         if element.vr in vrs.TEXT and not isinstance(element.value, list | Fragments)
     )
-
-
-def _in(character_set: bytes, vr: str, text: str) -> bytes | None:
-    """``text`` in a character set; None where it has no signs for it, or is not there."""
-    if not character_set:
-        return None
-    names: list[str] = [name.strip(" ") for name in character_set.decode("latin-1").split("\\")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            encodings = list(convert_encodings(names if len(names) > 1 else names[0]))
-            if not _ENCODINGS.issuperset(encodings):  # Python has more than DICOM
-                return None
-            if vr == "PN":
-                encoded = b"\\".join(PersonName(one).encode(encodings) for one in text.split("\\"))
-            else:
-                encoded = encode_string(text, encodings)
-            back = decode_bytes(encoded, encodings, _DELIMITERS)
-        except (ValueError, LookupError):
-            return None
-    return encoded if back == text else None
