@@ -38,6 +38,7 @@ from router.config.yaml_nodes import Problems
 from router.deliver.audited import AuditedQueue
 from router.deliver.lanes import Lanes
 from router.deliver.modality import network
+from router.deliver.web import clients
 from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
 from router.groups import Balance, outstanding
@@ -164,7 +165,8 @@ class Gateway:
         workshop = await self._open_workshop()
         queue = AuditedQueue(spool, auditor) if auditor.tells_deliveries else spool
         rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
-        lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, workshop=workshop)
+        web = clients(keys.clients)
+        lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, web=web, workshop=workshop)
         receiver = Receiver(spool, lambda: self._settings, clock, telemetry, on_refused=auditor.refused)
         listeners = [self._listener(one, receiver, keys, auditor) for one in settings.listeners]
         admin = Admin(

@@ -26,11 +26,11 @@ class Outlook:
         return self._settings.groups[group].members if group is not None else (name,)
 
     def kind(self, name: str) -> str:
-        """``modality``, ``folder``, ``group``, or ``removed`` for what is no longer configured."""
+        """``modality``, ``folder``, ``dicomweb``, ``group``; ``removed`` is no longer configured."""
         if name in self._settings.modalities:
             return "modality"
         if name in self._settings.destinations:
-            return "folder"
+            return "folder" if self._settings.destinations[name].folder is not None else "dicomweb"
         return "group" if group_of(name, self._settings.groups) is not None else "removed"
 
     def is_up(self, name: str, up: Mapping[str, bool]) -> bool | None:
@@ -65,9 +65,9 @@ def describe_destination(settings: Settings, name: str) -> str:
     modality = settings.modalities.get(name)
     if isinstance(modality, Modality):
         return f"{modality.ae_title}@{modality.host}:{modality.port}"
-    folder = settings.destinations.get(name)
-    if folder is not None:
-        return folder.folder
+    destination = settings.destinations.get(name)
+    if destination is not None:
+        return destination.folder or destination.dicomweb or ""
     group = settings.groups.get(name)
     if group is not None:
         return f"{'the first of' if group.first_of else 'one of'} {', '.join(group.members)}"

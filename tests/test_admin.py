@@ -6,7 +6,7 @@ import pytest
 
 from router.admin import Admin
 from router.clock import ManualClock
-from router.config.settings import FolderDestination, Modality, Settings
+from router.config.settings import Destination, Modality, Settings
 from router.errors import UnknownItem
 from router.model import DeliveryState, Listing, QueueDepth, Reason
 from router.telemetry import Totals
@@ -16,7 +16,7 @@ from tests.fake_store import DECISION, J2K, KEY, FakeStore, FakeSwitches, learne
 
 SETTINGS = Settings(
     modalities={"pacs": Modality(ae_title="PACS", host="10.1.0.5", port=104)},
-    destinations={"archive": FolderDestination(folder="/mnt/{SOPInstanceUID}.dcm")},
+    destinations={"archive": Destination(folder="/mnt/{SOPInstanceUID}.dcm")},
 )
 
 

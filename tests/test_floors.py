@@ -56,6 +56,7 @@ SYNCHRONOUS_FLOORS = (0, 1, 3)
 # A dependency -> the parts that may import it.
 FENCES = {
     "prometheus_client": {"telemetry"},
+    "aiohttp": {"net"},
     "pynetdicom": {"dicom"},
     "pydicom": {"dicom", "rules", "transform", "samples", "cli"},
     "ssl": {"net"},

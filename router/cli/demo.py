@@ -122,9 +122,11 @@ def _adapted(settings: Settings, sinks: list[_Sink], directory: Path) -> Setting
         for listener in settings.listeners
     )
     http = replace(settings.http, port=_free_port("HTTP", settings.http.host, settings.http.port))
+    from router.config.settings import Destination
+
     folders = {
-        name: replace(folder, folder=str(directory / name / _below_root(folder.folder)))
-        for name, folder in settings.destinations.items()
+        name: Destination(folder=str(directory / name / _below_root(one.folder or "")), deliver=one.deliver)
+        for name, one in settings.destinations.items()
     }
     return replace(
         settings,

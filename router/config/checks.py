@@ -94,11 +94,12 @@ def check_homes(settings: Settings, tree: Block, problems: Problems) -> None:
 
 def _paths(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield ("data_dir",), str(settings.data_dir)
-    for name, folder in settings.destinations.items():
-        yield ("destinations", name, "folder"), folder.folder
+    for name, destination in settings.destinations.items():
+        yield ("destinations", name, "folder"), destination.folder or ""
     blocks: list[tuple[tuple[str | int, ...], object]] = [(("tls",), settings.tls)]
     blocks += [(("listeners", n, "tls"), one.tls) for n, one in enumerate(settings.listeners)]
     blocks += [(("modalities", name, "tls"), one.tls) for name, one in settings.modalities.items()]
+    blocks += [(("destinations", name, "tls"), one.tls) for name, one in settings.destinations.items()]
     blocks.append((("http", "tls"), settings.http.tls))
     if settings.audit is not None:
         yield ("audit", "file"), settings.audit.file or ""

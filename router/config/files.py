@@ -22,8 +22,9 @@ from router.config.audit import check_audit, resolve_audit
 from router.config.checks import as_written, check_groups, check_homes, check_hours, split_destinations
 from router.config.http import check_http
 from router.config.orthanc_keys import in_our_keys
-from router.config.settings import FolderDestination, Operation, Settings
+from router.config.settings import Destination, Operation, Settings
 from router.config.tls import check_tls, resolve_tls
+from router.config.web import check_web
 from router.config.yaml_nodes import (
     Block,
     Listing,
@@ -154,7 +155,7 @@ def _what_rules_need(tree: Block) -> Settings:
     rules = tree.get("rules")
     unmatched = tree.get("unmatched")
     return Settings(
-        destinations={name: FolderDestination(folder=".") for group in names for name in group},
+        destinations={name: Destination(folder=".") for group in names for name in group},
         rules=rules.items if isinstance(rules, Listing) else (),
         unmatched=unmatched.text if isinstance(unmatched, Scalar) else "hold",
     )
@@ -241,9 +242,10 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
     check_http(settings, tree, problems)
     check_audit(settings, tree, problems)
     check_access(settings, tree, problems)
+    check_web(settings, tree, problems)
     for name, destination in settings.destinations.items():
         mark = walk(tree, ("destinations", name, "folder")).mark
-        for keyword in _FIELD.findall(destination.folder):
+        for keyword in _FIELD.findall(destination.folder or ""):
             try:
                 tagpath.parse(keyword)
             except ValueError as error:
@@ -269,11 +271,13 @@ def _check(settings: Settings, tree: Block, problems: Problems) -> None:
 
 def _from_base(settings: Settings, base: Path) -> Settings:
     """Relative paths are meant from the file's own directory."""
+    settings = resolve_tls(settings, base)
     destinations = {
         name: replace(destination, folder=_absolute(destination.folder, base))
+        if destination.folder is not None
+        else destination
         for name, destination in settings.destinations.items()
     }
-    settings = resolve_tls(settings, base)
     return replace(
         settings,
         data_dir=Path(_absolute(str(settings.data_dir), base)),

@@ -8,12 +8,11 @@ from types import NoneType, UnionType
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 from router.config.orthanc_keys import KEYS as ORTHANC_KEYS
-from router.config.settings import Deliver, FolderDestination, Modality, Settings
+from router.config.settings import Deliver, Modality, Settings
 
 # Refused by name rather than as unknown: somebody has read design.md, and is told that it is yet to come.
 _LATER: dict[type, frozenset[str]] = {
     Modality: frozenset({"transcode", "dicomweb"}),
-    FolderDestination: frozenset({"dicomweb", "auth", "tls", "headers"}),
     Deliver: frozenset({"storage_commitment"}),
     Settings: frozenset({"dicomweb", "index", "query", "deidentify", "cluster"}),
 }

@@ -30,6 +30,7 @@ from router.config.scalars import (
     parse_rate,
 )
 from router.config.tls import ListenerTls, ModalityTls, TlsDefaults
+from router.config.web import Auth, Headers, Url
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -184,10 +185,17 @@ class Modality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class FolderDestination:
-    """A directory on this machine. ``{Keyword}`` in its path becomes that element's value, made safe."""
+class Destination:
+    """A directory on this machine, or a DICOMweb service (STOW-RS): exactly one of both.
 
-    folder: str
+    ``{Keyword}`` in a path becomes that element's value, made safe.
+    """
+
+    folder: str | None = None
+    dicomweb: Url | None = None
+    auth: Auth | None = None
+    headers: Headers = Field(default_factory=dict, repr=False)  # keys of services may be among them
+    tls: ModalityTls | None = None  # None: what this machine trusts, where the address is https
     deliver: Deliver = Field(default_factory=Deliver)
 
 
@@ -247,7 +255,7 @@ class Settings:
     tls: TlsDefaults = Field(default_factory=TlsDefaults)  # what ``tls`` blocks leave out
     http: Http = Field(default_factory=Http)
     modalities: dict[str, Modality] = Field(default_factory=dict)
-    destinations: dict[str, FolderDestination] = Field(default_factory=dict)
+    destinations: dict[str, Destination] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)  # written among the destinations
     rules: tuple[object, ...] = ()  # paths, globs and inline rules, mixed; router.rules reads them
     unmatched: str = "hold"  # hold | drop | a destination's name

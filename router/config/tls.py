@@ -19,7 +19,7 @@ from router.config.scalars import Duration
 from router.config.yaml_nodes import Block, Listing, Problems, Scalar, walk
 
 if TYPE_CHECKING:
-    from router.config.settings import Settings
+    from router.config.settings import Destination, Settings
 
 _STRICT = ConfigDict(extra="forbid")
 FILES = ("certificate", "key", "ca", "client_ca")
@@ -113,6 +113,9 @@ def check_tls(settings: Settings, tree: Block, problems: Problems) -> None:
                 f"modalities.{name}.certificate_names: no listener asks callers for a certificate "
                 "(tls.client_ca), so it could never come in",
             )
+    for name, destination in settings.destinations.items():
+        if destination.tls is not None:
+            _check_key(destination.tls, ("destinations", name, "tls"), tree, problems)
     if settings.http.tls is not None:
         _check_own(settings.http.tls, ("http", "tls"), settings, tree, problems)
     _check_key(settings.tls, ("tls",), tree, problems)
@@ -132,7 +135,11 @@ def _check_empty(tree: Block, problems: Problems) -> None:
     """``tls:`` with nothing behind it would mean a plain connection, and look like the opposite."""
     listeners, modalities = tree.get("listeners"), tree.get("modalities")
     places = [("listeners", n) for n in range(len(listeners.items) if isinstance(listeners, Listing) else 0)]
+    destinations = tree.get("destinations")
     names = [("modalities", name) for name in (modalities.keys if isinstance(modalities, Block) else ())]
+    names += [
+        ("destinations", name) for name in (destinations.keys if isinstance(destinations, Block) else ())
+    ]
     for where in (*places, *names, ("http",)):
         block = walk(tree, where)
         tls = block.get("tls") if isinstance(block, Block) else None
@@ -160,10 +167,23 @@ def resolve_tls(settings: Settings, base: Path) -> Settings:
         name: replace(one, tls=whole_block(one.tls, top, base)) if one.tls is not None else one
         for name, one in settings.modalities.items()
     }
+    destinations = {
+        name: replace(one, tls=_of_web(one, top, base)) for name, one in settings.destinations.items()
+    }
     http = settings.http
     if http.tls is not None:
         http = replace(http, tls=_inherit(_absolute(http.tls, base), top))
-    return replace(settings, tls=top, listeners=listeners, modalities=modalities, http=http)
+    return replace(
+        settings, tls=top, listeners=listeners, modalities=modalities, destinations=destinations, http=http
+    )
+
+
+def _of_web(destination: Destination, top: TlsDefaults, base: Path) -> ModalityTls | None:
+    """Of a DICOMweb service: where nothing is said, what this machine trusts, as for any web address."""
+    if destination.tls is not None:
+        return whole_block(destination.tls, top, base)
+    is_secure = destination.dicomweb is not None and destination.dicomweb.startswith("https:")
+    return ModalityTls(profile=top.profile) if is_secure else None
 
 
 def whole_block(tls: _Inner, top: TlsDefaults, base: Path) -> _Inner:

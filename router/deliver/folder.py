@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,13 +18,14 @@ import anyio
 from anyio import to_thread
 
 from router.clock import Clock
-from router.config.settings import FolderDestination
+from router.config.settings import Destination
+from router.deliver.any_form import must_be_made
 from router.deliver.desk import Desk
 from router.deliver.placeholders import fill, parse_template
 from router.deliver.queue import Content
 from router.deliver.settle import Ended
 from router.deliver.shaping import Shaper
-from router.deliver.verdict import NO_FORM, SUCCESS, Fault, Kind, Verdict, of_error
+from router.deliver.verdict import SUCCESS, Fault, Kind, Verdict, of_error
 from router.dicom.header import scan
 from router.errors import StorageError
 from router.filing import (
@@ -36,7 +36,7 @@ from router.filing import (
     sync_directory,
     write_all,
 )
-from router.model import Delivery, Form, Instance, Reason
+from router.model import Instance, Reason
 
 HEAD_BYTES = 65536  # of the data set, for the path; more where that ends before the last tag asked
 HEAD_CAP_BYTES = 16 * 1024 * 1024
@@ -66,13 +66,14 @@ class FolderSender:
 
     def __init__(
         self,
-        destination: FolderDestination,
+        destination: Destination,
         *,
         content: Content,
         clock: Clock,
         shaper: Shaper | None = None,
     ) -> None:
         self._shaper = shaper
+        assert destination.folder is not None  # noqa: S101 - the other kind has a sender of its own
         self._template = parse_template(destination.folder)
         self._content = content
         self._clock = clock
@@ -86,7 +87,7 @@ class FolderSender:
             delivery = desk.take()
         while delivery is not None:
             rendition = desk.renditions.ready(delivery)
-            if rendition is None and self._must_be_made(desk, delivery):
+            if rendition is None and must_be_made(desk, delivery, self._clock):
                 delivery = desk.take()
                 continue
             instance = delivery.instance if rendition is None else rendition.instance
@@ -108,24 +109,6 @@ class FolderSender:
             )
             (desk.answered if verdict.is_delivered else desk.failed)(delivery, verdict, ended)
             delivery = desk.take()
-
-    def _must_be_made(self, desk: Desk, delivery: Delivery) -> bool:
-        """Whether another form is wanted rather than what was received; then it is asked for.
-
-        A file may be of any form, so what was received always can be written. Only what is edited never is
-        what was received, and where the edits cannot be made nothing is written.
-        """
-        received = Form(transfer_syntax_uid=delivery.instance.arrival.transfer_syntax_uid)
-        rungs = desk.renditions.rungs(delivery)
-        if not rungs:
-            now = self._clock.now()
-            because = desk.renditions.give_up(delivery) or "nobody can make its edits here"
-            desk.answered(delivery, NO_FORM, Ended(started_at=now, ended_at=now, comment=because))
-            return True
-        forms = tuple(takewhile(lambda form: form != received, rungs))
-        if forms:
-            desk.render(delivery, forms)
-        return bool(forms)
 
     async def _probe(self, desk: Desk) -> None:
         """Find out whether files can be written again, where none waits to be."""

@@ -20,6 +20,7 @@ from router.deliver.queue import Queue
 from router.deliver.renditions import Maker, Renditions
 from router.deliver.schedule import Hours
 from router.deliver.shaping import Shaper
+from router.deliver.web import PLAIN, Clients, WebSender
 from router.logs import get_logger
 from router.model import QueueDepth
 from router.telemetry import Telemetry
@@ -42,6 +43,7 @@ class Lanes:
         rng: Random,
         *,
         network: Network = TCP,
+        web: Clients = PLAIN,
         workshop: Maker | None = None,
     ) -> None:
         self._lanes: dict[str, Lane] = {}
@@ -53,7 +55,7 @@ class Lanes:
         self._closed: set[str] = set()  # by their schedules
         self._emptying: set[str] = set()  # until their group, which is paused, has back what they claimed
         self._members = Members(settings.groups, lambda name: self._lanes[name].is_available)
-        for name, deliver, hours, sender in _senders(spool, settings, clock, telemetry, network):
+        for name, deliver, hours, sender in _senders(spool, settings, clock, telemetry, network, web):
             own = MemberQueue(name, spool, self._members) if name in self._members else None
             if deliver.schedule:
                 self._hours[name] = hours
@@ -157,7 +159,7 @@ class Lanes:
 
 
 def _senders(
-    spool: Queue, settings: Settings, clock: Clock, telemetry: Telemetry, network: Network
+    spool: Queue, settings: Settings, clock: Clock, telemetry: Telemetry, network: Network, web: Clients
 ) -> Iterator[tuple[str, Deliver, Hours, Sender]]:
     for name, modality in settings.modalities.items():
         if Operation.STORE in modality.send:
@@ -172,10 +174,14 @@ def _senders(
                 shaper=Shaper(hours, clock),
             )
             yield name, modality.deliver, hours, sender
-    for name, folder in settings.destinations.items():
-        hours = Hours(folder.deliver)
+    for name, destination in settings.destinations.items():
+        hours = Hours(destination.deliver)
         shaper = Shaper(hours, clock)
-        yield name, folder.deliver, hours, FolderSender(folder, content=spool, clock=clock, shaper=shaper)
+        if destination.folder is not None:
+            sender = FolderSender(destination, content=spool, clock=clock, shaper=shaper)
+        else:
+            sender = WebSender(destination, content=spool, clock=clock, clients=web, shaper=shaper)
+        yield name, destination.deliver, hours, sender
 
 
 async def _keep_running(lane: Lane) -> None:

@@ -207,6 +207,7 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
         (("listeners", place, "tls"), listener.tls) for place, listener in enumerate(settings.listeners)
     ]
     blocks += [(("modalities", name, "tls"), modality.tls) for name, modality in settings.modalities.items()]
+    blocks += [(("destinations", name, "tls"), one.tls) for name, one in settings.destinations.items()]
     blocks.append((("http", "tls"), settings.http.tls))
     if settings.audit is not None and settings.audit.syslog is not None:
         blocks.append((("audit", "syslog", "tls"), settings.audit.syslog.tls))

@@ -34,6 +34,9 @@ class Keyring:
         for name, modality in settings.modalities.items():
             if modality.tls is not None and modality.tls not in self._clients:
                 self._clients[modality.tls] = _made(modality.tls, f"modality {name}", observer)
+        for name, destination in settings.destinations.items():
+            if destination.tls is not None and destination.tls not in self._clients:
+                self._clients[destination.tls] = _made(destination.tls, f"destination {name}", observer)
         audit = settings.audit
         if audit is not None and audit.syslog is not None and audit.syslog.tls is not None:
             if audit.syslog.tls not in self._clients:

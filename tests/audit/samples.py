@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.audit.events import Events, Identity
-from router.config.settings import FolderDestination, Modality, Settings
+from router.config.settings import Destination, Modality, Settings
 from router.dicom.header import Header
 from router.dicom.tagpath import parse
 from router.model import (
@@ -29,7 +29,7 @@ SETTINGS = Settings(
         "pacs": Modality(ae_title="PACS", host="192.0.2.5", port=104),
         "cloud": Modality(ae_title="CLOUD", host="cloud.example", port=104, local_ae_title="OUT"),
     },
-    destinations={"files": FolderDestination(folder="/mnt/files")},
+    destinations={"files": Destination(folder="/mnt/files")},
 )
 
 

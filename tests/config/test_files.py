@@ -127,13 +127,6 @@ def test_each_problem_is_told_at_its_place(tmp_path: Path, text: str, problem: s
     assert lines[0].startswith("router.yaml:") and problem in lines[0], lines[0]
 
 
-@pytest.mark.parametrize("key", ["dicomweb", "auth"])
-def test_kinds_of_destinations_to_come_are_refused_once(tmp_path: Path, key: str) -> None:
-    assert problems(tmp_path, f"destinations: {{a: {{{key}: x}}}}") == [
-        f"router.yaml:1:20: destinations.a.{key}: not supported yet by this version"
-    ]
-
-
 def test_rules_in_nobodys_home_are_told_at_their_place(tmp_path: Path) -> None:
     path = tmp_path / "router.yaml"
     path.write_text("rules: [~nobody0/rules.yaml]")

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from router.clock import SystemClock
-from router.config.settings import Deliver, FolderDestination, Group, Settings
+from router.config.settings import Deliver, Destination, Group, Settings
 from router.deliver.folder import of_os_error
 from router.deliver.lanes import Lanes
 from router.deliver.renditions import Maker
@@ -31,9 +31,7 @@ TEMPLATE = "{StudyInstanceUID}/{SOPInstanceUID}.dcm"
 async def archive(template: str, workshop: Maker | None = None) -> AsyncIterator[MemoryQueue]:
     queue = MemoryQueue(SystemClock())
     settings = Settings(
-        destinations={
-            "archive": FolderDestination(folder=template, deliver=Deliver(associations=2, retry=FAST))
-        }
+        destinations={"archive": Destination(folder=template, deliver=Deliver(associations=2, retry=FAST))}
     )
     lanes = Lanes(queue, settings, queue.clock, Telemetry(), Random(1), workshop=workshop)
     async with anyio.create_task_group() as tasks:
@@ -168,8 +166,8 @@ async def test_a_folder_is_found_to_be_back_although_another_one_takes_everythin
     deliver = Deliver(retry=FAST)
     settings = Settings(
         destinations={
-            "first": FolderDestination(folder=f"{first}/{TEMPLATE}", deliver=deliver),
-            "second": FolderDestination(folder=f"{second}/{TEMPLATE}", deliver=deliver),
+            "first": Destination(folder=f"{first}/{TEMPLATE}", deliver=deliver),
+            "second": Destination(folder=f"{second}/{TEMPLATE}", deliver=deliver),
         },
         groups={"safe": Group(first_of=("first", "second"))},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
@@ -18,9 +19,16 @@ _HTTP_S = 30
 class Orthanc:
     """A running Orthanc that takes whatever it can. ``options`` go into its configuration."""
 
-    def __init__(self, directory: Path, options: Mapping[str, object] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        options: Mapping[str, object] = MappingProxyType({}),
+        *,
+        user: tuple[str, str] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port, self._http = free_port(), free_port()
+        self._headers = {} if user is None else {"Authorization": _basic(*user)}
         configuration = {
             "Name": "peer",
             "StorageDirectory": str(directory / "storage"),
@@ -35,16 +43,31 @@ class Orthanc:
             "DicomAssociationCloseDelay": 0,
             **options,
         }
-        path = directory / "orthanc.json"
-        path.write_text(json.dumps(configuration), encoding="utf-8")
-        self._program = Program([require("Orthanc"), str(path)], log=directory / "log", directory=directory)
+        self._directory = directory
+        (directory / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
+        self.start()
+
+    @property
+    def dicomweb(self) -> str:
+        """Where its DICOMweb service is, if it has that plugin."""
+        return f"http://127.0.0.1:{self._http}/dicom-web"
+
+    def start(self) -> None:
+        """Start the process, again after :meth:`kill`, and wait until it answers."""
+        directory = self._directory
+        command = [require("Orthanc"), str(directory / "orthanc.json")]
+        self._program = Program(command, log=directory / "log", directory=directory)
         self._program.wait_until(lambda: is_accepting(self.port), PATIENCE_S, "Orthanc accepts associations")
         self._program.wait_until(lambda: is_accepting(self._http), PATIENCE_S, "Orthanc answers HTTP")
+
+    def kill(self) -> None:
+        """``kill -9``; what it has stored stays."""
+        self._program.kill()
 
     def _request(self, path: str, method: str = "GET", body: bytes | None = None) -> bytes:
         connection = HTTPConnection("127.0.0.1", self._http, timeout=_HTTP_S)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, self._headers)
             answer = connection.getresponse()
             body = answer.read()
         finally:
@@ -94,3 +117,7 @@ class Orthanc:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._program.kill()
+
+
+def _basic(name: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
