@@ -38,6 +38,7 @@ from router.config.yaml_nodes import Problems
 from router.deliver.audited import AuditedQueue
 from router.deliver.lanes import Lanes
 from router.deliver.modality import network
+from router.deliver.project_key import ProjectKey
 from router.deliver.web import clients
 from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
@@ -143,7 +144,8 @@ class Gateway:
 
     async def _open_workshop(self) -> Workshop:
         directory = self._settings.data_dir / "transcode"
-        workshop = Workshop(self._settings.transcode, directory, self.telemetry)
+        key = ProjectKey(self._settings.deidentify, self._settings.data_dir)
+        workshop = Workshop(self._settings.transcode, directory, self.telemetry, key=key)
         try:
             await to_thread.run_sync(workshop.open)
         except OSError as error:

@@ -138,6 +138,17 @@ class EditKind(StrEnum):
     REMOVE = "remove"
     REPLACE = "replace"  # what a regular expression finds in its values
     REMOVE_PRIVATE = "remove_private"  # every private element, wherever it is
+    DEIDENTIFY = "deidentify"  # by the Basic Profile of PS3.15 Annex E
+
+
+class Retain(StrEnum):
+    """What a de-identification leaves all the same: the options of PS3.15 §E.3 that only retain."""
+
+    UIDS = "uids"
+    DATES = "dates"
+    DEVICE = "device"
+    INSTITUTION = "institution"
+    PATIENT_CHARACTERISTICS = "patient-characteristics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +159,14 @@ class Edit:
     path: str = ""  # of the element, as rules write it
     value: str = ""  # to set, with {placeholders}; or what comes in the place of ``pattern``
     pattern: str = ""
+    retain: tuple[Retain, ...] = ()  # of a de-identification
+    keeps_burned_in: bool = False  # what may be written in the pixels is let through
 
     def __str__(self) -> str:
         """A sentence for the operator."""
+        if self.kind is EditKind.DEIDENTIFY:
+            kept = [*self.retain, *(["what is burned in"] if self.keeps_burned_in else [])]
+            return "de-identify by the Basic Profile" + (f", but keep {', '.join(kept)}" if kept else "")
         if self.kind is EditKind.SET:
             return f"set {self.path} to {self.value!r}"
         if self.kind is EditKind.REPLACE:
@@ -196,7 +212,7 @@ class Transcoding:
     frames_hash: str  # XXH3-128 of the decoded frames of the source
     is_lossless: bool  # those of the result have the same
     max_error: float | None = None  # where it is not: the largest difference of any sample
-    sop_instance_uid: str = ""  # the new one of a lossy result (PS3.3 C.7.6.1.1.5)
+    sop_instance_uid: str = ""  # the new one of a lossy (PS3.3 C.7.6.1.1.5) or de-identified result
     took_s: float = 0.0
     edited: tuple[str, ...] = ()  # what was changed in the data set, without values
 

@@ -21,13 +21,15 @@ from router.rules.cases import SUFFIX, Case, Expected, Given, Texts
 from router.rules.editing import TEXT_VRS
 from router.transform import edits
 from router.transform.elements import DataSet, Element
+from router.transform.pseudonyms import TEST_KEY
 from router.transform.reading import parse
 from router.transform.writing import encode
 
 INFLATE_CAP_BYTES = 256 * 1024 * 1024
 CALLING_AE = "TEST"  # who sends, where a test does not say
 
-_SOP_CLASS = 0x00080016
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_TEST_UID = b"2.25.1"
 _NUMBERS = {
     "US": Struct("<H"), "SS": Struct("<h"), "UL": Struct("<I"), "SL": Struct("<i"),
     "UV": Struct("<Q"), "SV": Struct("<q"), "FL": Struct("<f"), "FD": Struct("<d"),
@@ -227,5 +229,8 @@ def _edited(
 
 def _made(content: bytes, given: Given, wanted: Sequence[Edit], origin: Origin) -> bytes:
     data_set = parse(content, given.transfer_syntax_uid, inflate_cap_bytes=INFLATE_CAP_BYTES)
-    edits.apply(data_set, wanted, origin)
+    needs_uid = given.file is None and edits.is_deidentified(wanted)
+    if needs_uid and not data_set.text(_SOP_INSTANCE):  # who tests a rule need not think of one
+        data_set.put(Element(_SOP_INSTANCE, "UI", _TEST_UID))
+    edits.apply(data_set, wanted, origin, key=TEST_KEY)
     return b"".join(map(bytes, encode(data_set, given.transfer_syntax_uid)))

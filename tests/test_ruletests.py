@@ -12,6 +12,7 @@ from router.dicom.header import scan
 from router.dicom.tagpath import parse
 from router.rules.cases import Names, load_cases
 from router.ruletests import Verdict, data_set_of, found_tests, run
+from router.transform.pseudonyms import TEST_KEY, Pseudonyms
 from router.transform.writing import encode
 
 CONFIGURATION = """
@@ -133,3 +134,30 @@ def test_elements_are_found_where_they_were_given() -> None:
     header = scan(content, "1.2.840.10008.1.2.1", frozenset(paths.values()))
     found = {name: tuple(map(str, header.values(path) or ())) for name, path in paths.items()}
     assert found == texts
+
+
+RESEARCH = """
+modalities: {research: {ae_title: RESEARCH, host: h, port: 104}}
+rules:
+  - rule: research
+    send: research
+    edit: [{deidentify: basic}, {set: {PatientName: "HEART7-{PatientID}"}}]
+"""
+
+
+def test_what_is_de_identified_can_be_expected(tmp_path: Path) -> None:
+    """With a key of its own, as a test must give the same everywhere."""
+    path = tmp_path / "router.yaml"
+    path.write_text(RESEARCH)
+    given = "{PatientName: A^B, PatientID: 4711, StudyDate: 20240101, Modality: CT, StudyDescription: X}"
+    expect = (
+        "{edited: {research: {PatientName: HEART7-PLACE, PatientID: PLACE, StudyDate: ~, "
+        "StudyDescription: ~, Modality: CT, PatientIdentityRemoved: 'YES'}}}"
+    )
+    pseudonym = Pseudonyms(TEST_KEY).patient_id("4711")
+    assert not tried(path, given, expect.replace("PLACE", pseudonym)).failures
+    (failure,) = tried(path, given, "{edited: {research: {PatientID: 4711}}}").failures
+    assert failure == f"edited: research: PatientID: expected 4711; got {pseudonym}"
+    sound = "{sop_class: 1.2.840.10008.5.1.4.1.1.9.4.1}"
+    (failure,) = tried(path, sound, "{edited: {research: {PatientID: ~}}}").failures
+    assert "it is recorded sound, which cannot be de-identified" in failure

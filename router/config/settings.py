@@ -33,6 +33,7 @@ from router.config.tls import ListenerTls, ModalityTls, TlsDefaults
 from router.config.web import Auth, Headers, Url
 
 _STRICT = ConfigDict(extra="forbid")
+KEY_CHARS = 32  # of a key for de-identification; what the gateway makes has 64, of 256 bits
 
 
 class Operation(StrEnum):
@@ -246,6 +247,14 @@ class Transcode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Deidentify:
+    """What de-identifications of all rules share."""
+
+    # Of which UIDs and patient IDs are made; ``${file:PATH}``. None: one in ``data_dir``, made when needed.
+    key: str | None = Field(default=None, min_length=KEY_CHARS, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Settings:
     """The whole configuration."""
 
@@ -268,6 +277,7 @@ class Settings:
     drain: Duration = 30.0  # how long SIGTERM waits for what is under way
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
     transcode: Transcode = Field(default_factory=Transcode)
+    deidentify: Deidentify = Field(default_factory=Deidentify)
     audit: Audit | None = None  # None: no audit messages
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 

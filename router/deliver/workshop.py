@@ -19,6 +19,7 @@ import xxhash
 from anyio import to_thread
 
 from router.config.settings import Transcode
+from router.deliver.project_key import ProjectKey
 from router.deliver.queue import Content
 from router.deliver.workers import Workers
 from router.dicom.syntaxes import label, shown
@@ -27,6 +28,7 @@ from router.logs import get_logger
 from router.model import Form, Instance, Place, Transcoding
 from router.spool.reader import read_fully
 from router.telemetry import Telemetry
+from router.transform.edits import is_deidentified
 from router.transform.job import Job, Made, Obstacle, Result
 
 WINDOW_BYTES = 1024 * 1024  # of an instance in memory while it is copied for a worker
@@ -116,7 +118,10 @@ _Key = tuple[int, tuple[Form, ...]]
 class Workshop:
     """Makes renditions. ``directory`` is for files of a moment; what a crash left there is removed."""
 
-    def __init__(self, settings: Transcode, directory: Path, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Transcode, directory: Path, telemetry: Telemetry, *, key: ProjectKey | None = None
+    ) -> None:
+        self._key = key
         self._directory = directory
         self._telemetry = telemetry
         self._cache_bytes = settings.cache_bytes
@@ -179,12 +184,14 @@ class Workshop:
     async def _make(self, instance: Instance, forms: tuple[Form, ...], content: Content) -> Rendered:
         self._number += 1
         source, target = (self._directory / f"{self._number}.{end}" for end in ("in", "out"))
+        is_keyed = any(is_deidentified(form.edits) for form in forms)
         job = Job(
             source=str(source),
             data_set_offset=instance.place.data_set_offset,
             target=str(target),
             arrival=instance.arrival,
             forms=forms,
+            key=await self._get_key() if is_keyed else "",
         )
         try:
             await self._copy(instance, content, source)
@@ -200,6 +207,16 @@ class Workshop:
             source.unlink(missing_ok=True)
             target.unlink(missing_ok=True)
         return self._judge(instance, result, file)
+
+    async def _get_key(self) -> str:
+        if self._key is None:
+            raise TranscodeFailed("nobody here has the key for de-identification")
+        try:
+            return await to_thread.run_sync(self._key.get)
+        except (OSError, ValueError) as error:
+            because = f"no key for de-identification: {getattr(error, 'strerror', None) or error}"
+            log.error("no key for de-identification", detail=because)
+            raise TranscodeFailed(because) from error
 
     def _judge(self, instance: Instance, result: Result, file: int) -> Rendered:
         for obstacle in result.obstacles:

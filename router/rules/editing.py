@@ -8,6 +8,7 @@
       - blank: [PatientComments]
       - remove: [PatientAddress, RequestAttributesSequence]
       - remove_private: true
+    - deidentify: basic
 
 In order, each on what the one before it left. What makes an image decodable, and what it is known by to both
 peers, cannot be edited.
@@ -22,7 +23,7 @@ from pydicom.valuerep import validate_value
 
 from router.config.yaml_nodes import Block, Listing, Mark, Node, Problems, Scalar, suggestion
 from router.dicom.tagpath import TagPath, parse
-from router.model import Edit, EditKind
+from router.model import Edit, EditKind, Retain
 from router.rules import regex
 from router.rules.templates import parse_value
 
@@ -30,7 +31,11 @@ TEXT_VRS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split(
 ONE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is a character like any other
 
 _KINDS = tuple(kind.value for kind in EditKind)
-_LATER = ("deidentify",)
+_PROFILE = "basic"
+_RETAINS = tuple(option.value for option in Retain)
+# Refused by name: PS3.15 has them, and they cannot be done by a table alone.
+_LATER_OPTIONS = frozenset({"dates-shifted", "safe-private"})
+_DEIDENTIFY = "'deidentify' is basic, or {profile: basic, retain: [...], burned_in: keep}"
 _PROTECTED = {
     0x00080005: "says how all text is to be read",
     0x00080016: "is what both peers know it by",
@@ -72,9 +77,6 @@ def check_value(vr: str, text: str) -> str:
 
 
 def _edits(key: Scalar, value: Node, problems: Problems) -> Iterator[Edit]:
-    if key.text in _LATER:
-        problems.add(key.mark, f"{key.text!r} is not supported yet by this version")
-        return
     try:
         kind = EditKind(key.text)
     except ValueError:
@@ -85,10 +87,49 @@ def _edits(key: Scalar, value: Node, problems: Problems) -> Iterator[Edit]:
             yield Edit(kind=kind)
         else:
             problems.add(value.mark, f"{kind.value!r} is true, or left out")
+    elif kind is EditKind.DEIDENTIFY:
+        yield from _deidentify(value, problems)
     elif kind in (EditKind.SET, EditKind.REPLACE):
         yield from _mapped(kind, value, problems)
     else:
         yield from _listed(kind, value, problems)
+
+
+def _deidentify(node: Node, problems: Problems) -> Iterator[Edit]:
+    """The profile alone, or with what it is to leave."""
+    entries = node.entries if isinstance(node, Block) else ()
+    profile = node.get("profile") if isinstance(node, Block) else node
+    if not isinstance(profile, Scalar) or profile.text != _PROFILE:
+        problems.add((profile or node).mark, f"{_DEIDENTIFY}: there is no other profile")
+        return
+    retain: list[Retain] = []
+    keeps_burned_in = False
+    for key, value in entries:
+        if key.text == "retain":
+            retain += _retained(value, problems)
+        elif key.text == "burned_in":
+            keeps_burned_in = isinstance(value, Scalar) and value.text == "keep"
+            if not keeps_burned_in and not (isinstance(value, Scalar) and value.text == "refuse"):
+                problems.add(value.mark, "'burned_in' is refuse (also where it is left out) or keep")
+        elif key.text == "clean":
+            problems.add(key.mark, "'clean' is not supported yet by this version: nothing is cleaned")
+        elif key.text != "profile":
+            known = ("profile", "retain", "burned_in")
+            problems.add(key.mark, f"unknown key {key.text!r}{suggestion(key.text, known)}; {_DEIDENTIFY}")
+    yield Edit(kind=EditKind.DEIDENTIFY, retain=tuple(dict.fromkeys(retain)), keeps_burned_in=keeps_burned_in)
+
+
+def _retained(node: Node, problems: Problems) -> Iterator[Retain]:
+    for item in node.items if isinstance(node, Listing) else (node,):
+        if not isinstance(item, Scalar) or not item.text:
+            problems.add(item.mark, f"'retain' takes some of {', '.join(_RETAINS)}")
+        elif item.text in _LATER_OPTIONS:
+            problems.add(item.mark, f"{item.text!r} is not supported yet by this version")
+        elif item.text in _RETAINS:
+            yield Retain(item.text)
+        else:
+            hint = suggestion(item.text, _RETAINS) or f"; there are {', '.join(_RETAINS)}"
+            problems.add(item.mark, f"nothing called {item.text!r} can be retained{hint}")
 
 
 def _listed(kind: EditKind, node: Node, problems: Problems) -> Iterator[Edit]:

@@ -7,7 +7,7 @@ the instance does not leave: nothing is sent half edited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from router.dicom.charsets import CHARACTER_SET, OF_CHARACTER_SET, UNICODE, encode_text, encodings_of
@@ -20,23 +20,50 @@ from router.rules.editing import ONE_VALUE_VRS, check_value
 from router.rules.regex import replacer
 from router.rules.templates import FromOrigin, parse_value
 from router.transform import vrs
+from router.transform.deidentify import deidentify, merged
 from router.transform.elements import DataSet, Element, Fragments
 
 # A data set, and those around it, the nearest first.
 Nest = tuple[DataSet, ...]
 
 
-def apply(data_set: DataSet, edits: Sequence[Edit], origin: Origin) -> tuple[str, ...]:
+def apply(data_set: DataSet, edits: Sequence[Edit], origin: Origin, *, key: str = "") -> tuple[str, ...]:
     """Change ``data_set`` in place; what was changed, in words, without values.
 
-    Raises :class:`CannotEdit` where one of the edits cannot be made; the data set is of no more use then.
+    ``key`` is what a de-identification needs. Raises :class:`CannotEdit` where one of the edits cannot be
+    made; the data set is of no more use then.
     """
     told: list[str] = []
-    for edit in edits:
+    for edit in _once(edits):
+        if edit.kind is EditKind.DEIDENTIFY:
+            deidentify(data_set, edit, key)
+            told.append(_deidentified(edit))
+            continue
         if _MAKERS[edit.kind](data_set, edit, origin):
             words = _WORDS[edit.kind]
             told.append(f"{words} {edit.path}" if edit.path else words)
     return tuple(told)
+
+
+def is_deidentified(edits: Iterable[Edit]) -> bool:
+    """Whether what these make has to leave without its identity."""
+    return any(edit.kind is EditKind.DEIDENTIFY for edit in edits)
+
+
+def _once(edits: Sequence[Edit]) -> Iterator[Edit]:
+    """De-identified is once, where the first says so: the UIDs of a second time would be others again."""
+    all_of_them = tuple(edit for edit in edits if edit.kind is EditKind.DEIDENTIFY)
+    is_done = False
+    for edit in edits:
+        if edit.kind is not EditKind.DEIDENTIFY:
+            yield edit
+        elif not is_done:
+            is_done = True
+            yield merged(all_of_them)
+
+
+def _deidentified(edit: Edit) -> str:
+    return "de-identified" + (f", but for {', '.join(edit.retain)}" if edit.retain else "")
 
 
 # -- one kind each: whether there was something to change ------------------------------------------------

@@ -77,6 +77,11 @@ class DataSet:
             self.elements = [element for element in self.elements if element.tag != tag]
             self._index = None
 
+    def have(self, elements: Iterable[Element]) -> None:
+        """These, in this order, instead of those that it has."""
+        self.elements = list(elements)
+        self._index = None
+
     def items(self) -> Iterator[DataSet]:
         """All data sets in its sequences, at every level; may be changed while they are gone through."""
         for element in self.elements:

@@ -9,7 +9,7 @@ import mmap
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import xxhash
@@ -17,6 +17,7 @@ import xxhash
 from router.dicom.part10 import file_meta
 from router.errors import BrokenCodec, CannotEdit, CannotTranscode
 from router.model import Arrival, Buffer, Form, Transcoding
+from router.transform.edits import is_deidentified
 from router.transform.transcode import Limits, transcode
 
 _IOV_MAX = 1000  # buffers of one writev: the kernel takes 1024 (limits.h)
@@ -31,6 +32,7 @@ class Job:
     target: str
     arrival: Arrival
     forms: tuple[Form, ...]  # the best first
+    key: str = field(default="", repr=False)  # for de-identification; it is in no file and no command line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,9 @@ class Obstacle:
 class Made:
     """What lies in ``target`` now: a Part 10 object."""
 
-    arrival: Arrival  # with the transfer syntax, and where it is lossy the SOP Instance UID, that it has now
+    arrival: (
+        Arrival  # with the transfer syntax and, where it is another, the SOP Instance UID that it has now
+    )
     length_bytes: int
     data_set_offset: int
     content_hash: str  # XXH3-128 of the object, as hexadecimal digits
@@ -98,9 +102,13 @@ def for_all(job: Job, because: str) -> tuple[Obstacle, ...]:
 def _make(job: Job, content: Buffer, form: Form, limits: Limits) -> Made:
     began_at = time.monotonic()
     source_uid = job.arrival.transfer_syntax_uid
-    buffers, transcoding = transcode(content, source_uid, form, limits=limits, origin=job.arrival.origin)
+    origin = job.arrival.origin
+    buffers, transcoding = transcode(content, source_uid, form, limits=limits, origin=origin, key=job.key)
+    if is_deidentified(form.edits):  # nor does file meta information say who sent it
+        origin = replace(origin, calling_ae="")
     arrival = replace(
         job.arrival,
+        origin=origin,
         transfer_syntax_uid=form.transfer_syntax_uid,
         sop_instance_uid=transcoding.sop_instance_uid or job.arrival.sop_instance_uid,
     )

@@ -44,24 +44,27 @@ def transcode(
     *,
     limits: Limits,
     origin: Origin = NOWHERE,
+    key: str = "",
     codecs: Codecs | None = None,
 ) -> tuple[list[Buffer], Transcoding]:
     """The buffers of a data set (without file meta information) in another form, and how it came to it.
 
-    Buffers may be views of ``content``; ``origin`` is for edits that name it. Raises
-    :class:`CannotTranscode` where it cannot have that form, and where it has that transfer syntax already and
-    nothing is to be lost or edited; :class:`CannotEdit` where an edit cannot be made, whatever the form;
-    :class:`BrokenCodec` where the result is not what it should be.
+    Buffers may be views of ``content``; ``origin`` is for edits that name it, ``key`` for a
+    de-identification. Raises :class:`CannotTranscode` where it cannot have that form, and where it has that
+    transfer syntax already and nothing is to be lost or edited; :class:`CannotEdit` where an edit cannot be
+    made, whatever the form; :class:`BrokenCodec` where the result is not what it should be.
     """
     source, target = syntax_of(transfer_syntax_uid), syntax_of(form.transfer_syntax_uid)
     _check(source, target, form)
     data_set = parse(content, source.uid, inflate_cap_bytes=limits.inflate_bytes_max)
     if source.is_deflated:
         native.check_inflated(data_set)
-    edited = edits.apply(data_set, form.edits, origin) if form.edits else ()
+    edited = edits.apply(data_set, form.edits, origin, key=key) if form.edits else ()
+    uid = data_set.text(lossy.SOP_INSTANCE_UID) if edits.is_deidentified(form.edits) else ""
     task = _Task(data_set, source, form, limits.pixels_max, codecs or our_codecs)
     transcoding = task.run(target)
-    return encode(data_set, target.uid), replace(transcoding, edited=edited)
+    uid = transcoding.sop_instance_uid or uid
+    return encode(data_set, target.uid), replace(transcoding, edited=edited, sop_instance_uid=uid)
 
 
 def _check(source: Syntax, target: Syntax, form: Form) -> None:

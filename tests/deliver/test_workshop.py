@@ -10,16 +10,18 @@ import anyio
 import pytest
 import xxhash
 
-from router.config.settings import Transcode
+from router.config.settings import Deidentify, Transcode
+from router.deliver.project_key import FILE_NAME, ProjectKey
 from router.deliver.workshop import Rendered, Workshop
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.part10 import read_file_meta
 from router.dicom.syntaxes import RLE_LOSSLESS
 from router.errors import BrokenCodec, TranscodeFailed
-from router.model import Arrival, Form, Instance, InstanceState, Origin, Place
+from router.model import Arrival, Edit, EditKind, Form, Instance, InstanceState, Origin, Place
 from router.samples import generate
 from router.telemetry import Telemetry
 from router.transform.job import Job, Result, perform
+from router.transform.pseudonyms import Pseudonyms
 from router.transform.transcode import Limits
 
 pytestmark = pytest.mark.timeout(60)
@@ -78,8 +80,10 @@ def files(tmp_path: Path) -> Files:
 
 
 @asynccontextmanager
-async def open_workshop(directory: Path, settings: Transcode | None = None) -> AsyncIterator[Workshop]:
-    workshop = Workshop(settings or Transcode(workers=1), directory, Telemetry())
+async def open_workshop(
+    directory: Path, settings: Transcode | None = None, key: ProjectKey | None = None
+) -> AsyncIterator[Workshop]:
+    workshop = Workshop(settings or Transcode(workers=1), directory, Telemetry(), key=key)
     workshop.open()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(workshop.run)
@@ -229,3 +233,52 @@ async def test_a_codec_that_fails_its_proof_is_counted_and_the_next_form_is_made
     assert [obstacle.is_broken for obstacle in rendered.obstacles] == [True]
     labels = 'from="explicit-vr-little-endian",outcome="broken",to="rle-lossless"'
     assert f"dicom_router_transcodes_total{{{labels}}} 1.0" in telemetry.render().decode()
+
+
+DEIDENTIFIED = Form(
+    transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
+    edits=(Edit(kind=EditKind.DEIDENTIFY, keeps_burned_in=True),),
+)
+
+
+async def test_the_key_reaches_the_worker_by_no_file_and_no_command_line(
+    tmp_path: Path, files: Files
+) -> None:
+    one = files.instances["CT"]
+    key = ProjectKey(Deidentify(), tmp_path)
+    async with open_workshop(tmp_path / "t", key=key) as workshop:
+        assert not (tmp_path / FILE_NAME).exists()
+        await workshop.render(one, (RLE,), files)
+        assert not (tmp_path / FILE_NAME).exists(), "nothing has needed it"
+        rendered = await workshop.render(one, (DEIDENTIFIED,), files)
+        seen = b"".join(
+            path.read_bytes()
+            for process in Path("/proc").glob("[0-9]*")
+            for path in (process / "cmdline", process / "environ")
+            if is_readable(path)
+        )
+    assert rendered.rendition is not None
+    wanted = Pseudonyms(key.get()).uid(one.arrival.sop_instance_uid)
+    assert rendered.rendition.instance.arrival.sop_instance_uid == wanted
+    assert b"router.transform.worker" in seen
+    assert key.get().encode() not in seen
+
+
+def is_readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+async def test_without_a_key_that_is_right_it_waits_rather_than_leaves(tmp_path: Path, files: Files) -> None:
+    one = files.instances["CT"]
+    (tmp_path / FILE_NAME).write_text("damaged")
+    async with open_workshop(tmp_path / "t", key=ProjectKey(Deidentify(), tmp_path)) as workshop:
+        with pytest.raises(TranscodeFailed, match="no key for de-identification"):
+            await workshop.render(one, (DEIDENTIFIED,), files)
+    async with open_workshop(tmp_path / "t") as workshop:
+        with pytest.raises(TranscodeFailed, match="nobody here has the key"):
+            await workshop.render(one, (DEIDENTIFIED,), files)
+    assert not list((tmp_path / "t").iterdir())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router.model import Edit, EditKind, Wish
+from router.model import Edit, EditKind, Retain, Wish
 from router.rules import explain
 from router.rules.regex import replacer
 from router.rules.templates import FromOrigin, parse_value
@@ -29,6 +29,8 @@ def test_every_kind(tmp_path: Path) -> None:
     - blank: [PatientName, RequestAttributesSequence.ScheduledProcedureStepID]
     - remove: ['(0019,"SIEMENS CT VA0",0C)', "(0009,1001)"]
     - remove_private: true
+    - deidentify: basic
+    - deidentify: {profile: basic, retain: [dates, uids, dates], burned_in: keep}
 """,
     )
     assert made == (
@@ -44,6 +46,8 @@ def test_every_kind(tmp_path: Path) -> None:
         Edit(kind=EditKind.REMOVE, path='(0019,"SIEMENS CT VA0",0C)'),
         Edit(kind=EditKind.REMOVE, path="(0009,1001)"),
         Edit(kind=EditKind.REMOVE_PRIVATE),
+        Edit(kind=EditKind.DEIDENTIFY),
+        Edit(kind=EditKind.DEIDENTIFY, retain=(Retain.DATES, Retain.UIDS), keeps_burned_in=True),
     )
 
 
@@ -53,7 +57,20 @@ def test_every_kind(tmp_path: Path) -> None:
         ("[]", "'edit' has no edits; leave it out"),
         ("anonymize", "'edit' is a list of edits"),
         ("[{sett: {PatientID: X}}]", "unknown edit 'sett'; did you mean 'set'?"),
-        ("[{deidentify: basic}]", "'deidentify' is not supported yet by this version"),
+        ("[{deidentify: full}]", "'deidentify' is basic, or {profile: basic"),
+        ("[{deidentify: true}]", "there is no other profile"),
+        ("[{deidentify: [basic]}]", "there is no other profile"),
+        ("[{deidentify: {retain: [uids]}}]", "there is no other profile"),
+        ("[{deidentify: {profile: basic, retian: [uids]}}]", "'retian'; did you mean 'retain'?"),
+        ("[{deidentify: {profile: basic, retain: [uid]}}]", "'uid' can be retained; did you mean 'uids'?"),
+        (
+            "[{deidentify: {profile: basic, retain: everything}}]",
+            "; there are uids, dates, device, institution",
+        ),
+        ("[{deidentify: {profile: basic, retain: dates-shifted}}]", "'dates-shifted' is not supported yet"),
+        ("[{deidentify: {profile: basic, retain: {uids: true}}}]", "'retain' takes some of uids, dates"),
+        ("[{deidentify: {profile: basic, clean: [pixels]}}]", "'clean' is not supported yet"),
+        ("[{deidentify: {profile: basic, burned_in: allow}}]", "'burned_in' is refuse"),
         ("[{set: [PatientID]}]", "'set' takes elements and their values"),
         ("[{set: {PatientId: X}}]", "did you mean 'PatientID'?"),
         ("[{set: {PatientBirthDate: 1.1.1970}}]", "'1.1.1970' is no value of VR DA"),
@@ -131,3 +148,9 @@ def test_values_have_parts() -> None:
 def test_replacing(pattern: str, replacement: str, text: str, result: str) -> None:
     assert replacer(pattern, replacement)(text) == result
     assert replacer("a", "b")("a\udc80") == "a\udc80", "what no encoding has is left as it is"
+
+
+def test_a_de_identification_is_told_with_what_it_leaves() -> None:
+    assert str(Edit(kind=EditKind.DEIDENTIFY)) == "de-identify by the Basic Profile"
+    kept = Edit(kind=EditKind.DEIDENTIFY, retain=(Retain.DATES,), keeps_burned_in=True)
+    assert str(kept) == "de-identify by the Basic Profile, but keep dates, what is burned in"
