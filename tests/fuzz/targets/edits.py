@@ -1,12 +1,15 @@
 """Edits in a data set: they are made or refused, what is not named stays, and what is to go is gone.
 
-The first byte chooses the transfer syntax, the second the edits; the rest is the data set.
+The first byte chooses the transfer syntax, the second the edits; the rest is the data set. Each is
+de-identified as well: by the table nothing is left that has to go, whatever the data set was.
 """
 
 from __future__ import annotations
 
 from router.errors import CannotTranscode
 from router.model import Edit, EditKind, Origin
+from router.transform.confidentiality import Action, action_of, vr_of
+from router.transform.deidentify import IDENTITY_REMOVED, MARKS
 from router.transform.edits import apply
 from router.transform.elements import DataSet
 from router.transform.reading import parse
@@ -35,6 +38,8 @@ _EDITS = (
     (_edit(EditKind.REMOVE, "PatientID"), {_ID}),
     (_edit(EditKind.REMOVE_PRIVATE), set[int]()),
 )
+_DEIDENTIFY = Edit(kind=EditKind.DEIDENTIFY, keeps_burned_in=True)
+_KEY = "0123456789abcdef" * 2
 
 
 def target(data: bytes) -> None:
@@ -51,6 +56,7 @@ def target(data: bytes) -> None:
         after = parse(written, uid, inflate_cap_bytes=_INFLATE_CAP_BYTES)
     except CannotTranscode:
         return
+    _look_for_identities(data[2:], uid)
     touched = {tag for _, tags in chosen for tag in tags}
     kinds = {edit.kind for edit, _ in chosen}
     assert _standard(before, touched) == _standard(after, touched), "what was not named has changed"
@@ -60,6 +66,23 @@ def target(data: bytes) -> None:
         assert after.get(_ID) is None
     if _EDITS[3] in chosen and _EDITS[4] not in chosen:
         assert not after.buffer(_NAME)
+
+
+def _look_for_identities(content: bytes, uid: str) -> None:
+    data_set = parse(content, uid, inflate_cap_bytes=_INFLATE_CAP_BYTES)
+    try:
+        apply(data_set, (_DEIDENTIFY,), _ORIGIN, key=_KEY)
+        written = b"".join(map(bytes, encode(data_set, uid)))
+        after = parse(written, uid, inflate_cap_bytes=_INFLATE_CAP_BYTES)
+    except CannotTranscode:
+        return
+    for one in (after, *after.items()):
+        for element in one.elements:
+            action = action_of(element.tag)
+            assert action is not Action.REMOVE or element.tag in MARKS, "what has to go is there"
+            assert action is not Action.EMPTY or not element.value, "what has to be empty is not"
+            assert vr_of(element.tag) != "SQ" or isinstance(element.value, list), "nobody has looked into it"
+    assert after.text(IDENTITY_REMOVED) == "YES"
 
 
 def _standard(data_set: DataSet, touched: set[int]) -> list[tuple[int, bytes]]:
