@@ -8,7 +8,8 @@ is assumed that it may have been burned in.
 from __future__ import annotations
 
 from router.errors import CannotEdit
-from router.transform.elements import PIXEL_DATA, DataSet, Element
+from router.transform.elements import PIXEL_DATA, DataSet, Element, Fragments
+from router.transform.jpeg_header import has_camera_data
 
 _SOP_CLASS_UID, _MODALITY, _IMAGE_TYPE, _CONVERSION_TYPE = 0x00080016, 0x00080060, 0x00080008, 0x00080064
 _BURNED_IN, _RECOGNIZABLE = 0x00280301, 0x00280302
@@ -50,6 +51,10 @@ def check(data_set: DataSet, *, keeps_burned_in: bool) -> None:
     """Raise :class:`CannotEdit` for what would leave, or might, with an identity in its pixels or sound."""
     if data_set.text(_SOP_CLASS_UID) in _SOUND:
         raise CannotEdit("it is recorded sound, which cannot be de-identified")
+    pixels = data_set.get(PIXEL_DATA)
+    if pixels is not None and isinstance(pixels.value, Fragments):
+        if any(map(has_camera_data, pixels.value.items)):
+            raise CannotEdit("a JPEG stream of its pixel data has what cameras add (Exif, XMP or IPTC)")
     if keeps_burned_in or not any(data_set.get(tag) is not None for tag in _PIXELS):
         return
     if data_set.text(_BURNED_IN) == "YES":

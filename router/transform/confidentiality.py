@@ -200,8 +200,20 @@ _OURS = {
     0x0074100C: Action.DUMMY,  # Contact Display Name
     0x00880130: Action.EMPTY,  # Storage Media File-set ID
     0x21100030: Action.DUMMY,  # Printer Name
+    0x0008041B: Action.DUMMY, 0x0008041C: Action.DUMMY,  # Record Key, Prior Record Key
     0x30020020: Action.EMPTY,  # Radiation Machine Name
-}
+} | dict.fromkeys(
+    (
+        0x00080051, 0x00100024, 0x00400026, 0x00400027, 0x00400036, 0x00400039, 0x0040003A,  # who gave an ID
+        0x00080220, 0x00321031, 0x00321034, 0x00404009, 0x00440103,  # who asked, performed, answers for it
+        0x00100026, 0x00100027, 0x00380502,  # with whom a patient was imaged, in which trials
+        0x00400100, 0x00400270, 0x0040A370, 0x00400296, 0x00400320, 0x00400324,  # orders, steps, bills
+        0x00404070, 0x00404071, 0x00404072, 0x00404074,  # where results went
+        0x0040E021, 0x0040E022, 0x0040E023, 0x0040E024, 0x0040E025,  # where a document is to be had
+        0x04000500, 0x04000520, 0x04000120, 0x04000401, 0x4FFE0001,  # encrypted originals, signatures
+    ),
+    Action.REMOVE,
+)  # fmt: skip
 
 # UIDs that name a kind of thing and no thing, and texts without which something else cannot be read.
 _KINDS = frozenset(
@@ -213,7 +225,7 @@ _KINDS = frozenset(
 )  # fmt: skip
 
 _BY_VR = dict.fromkeys(("AE", "DA", "DT", "LT", "PN", "ST", "TM", "UC", "UR", "UT"), Action.DUMMY)
-_TEXT_VRS = frozenset("AE AS DA DT LO LT PN SH ST TM UC UI UR UT".split())
+_TELLING_VRS = frozenset("AE AS DA DT LO LT OB PN SH SQ ST TM UC UI UN UR UT".split())  # of retired ones
 _FREE_TEXT_ENDINGS = ("Comment", "Comments", "Description")
 _FIRST_GROUP = 0x0008  # those below belong to commands, file meta information and directories
 _PIXEL_GROUP = 0x7FE0
@@ -255,7 +267,7 @@ def action_of(tag: int, retain: frozenset[Retain] = frozenset()) -> Action:
 def _unlisted(tag: int, *, keeps_uids: bool) -> Action:
     """What the table says nothing of is kept, unless it is free text, a person, a date, an address, a UID."""
     vr = vr_of(tag)
-    if not vr or (get_entry(tag)[3] == "Retired" and (vr in _TEXT_VRS or vr == "SQ")):
+    if not vr or (get_entry(tag)[3] == "Retired" and vr in _TELLING_VRS):
         return Action.REMOVE
     if tag in _OURS:
         return _OURS[tag]

@@ -10,7 +10,9 @@ from router.errors import CannotTranscode
 from router.model import Buffer
 
 _SOI, _SOS, _EOI = 0xD8, 0xDA, b"\xff\xd9"
-_APP0, _APP14 = 0xE0, 0xEE
+_APP0, _APP1, _APP13, _APP14 = 0xE0, 0xE1, 0xED, 0xEE
+_START = b"\xff\xd8"
+_HEAD_BYTES = 1 << 20  # what stands in front of the first scan, with plenty of profiles and previews
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC
 _SEGMENTS_CAP = 10_000  # in front of the first scan; met: below 20
 
@@ -82,6 +84,17 @@ def parse(stream: Buffer) -> JpegHeader:
         colour=_colour(components, is_jfif, adobe),
         is_ended=content.endswith(_EOI),
     )
+
+
+def has_camera_data(stream: Buffer) -> bool:
+    """Whether it brings what cameras and image programs write: Exif, XMP (APP1) or IPTC (APP13)."""
+    head = bytes(memoryview(stream)[:_HEAD_BYTES])
+    if not head.startswith(_START):
+        return False
+    try:
+        return any(marker in (_APP1, _APP13) for marker, _ in _segments(head))
+    except CannotTranscode:
+        return False
 
 
 def _without_padding(stream: bytes) -> bytes:

@@ -57,6 +57,11 @@ def test_it_is_the_table_that_others_have() -> None:
         ("NTPSourceAddress", Action.DUMMY),
         ("DocumentAuthorTrial", Action.REMOVE),
         ("ReferencedOverlaySequence", Action.REMOVE),
+        ("EncryptedAttributesSequence", Action.REMOVE),
+        ("RequestingPhysicianIdentificationSequence", Action.REMOVE),
+        ("RecordKey", Action.DUMMY),
+        ("ICCProfile", Action.KEEP),
+        ("ObjectBinaryIdentifierTrial", Action.REMOVE),
     ],
 )
 def test_actions(keyword: str, action: Action) -> None:

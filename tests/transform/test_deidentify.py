@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from struct import pack
 
 import pytest
 from pydicom import Dataset, config, dcmread
 
 from router.dicom.part10 import read_file_meta
-from router.dicom.syntaxes import JPEG_LS_LOSSLESS, RLE_LOSSLESS
+from router.dicom.syntaxes import JPEG_2000, JPEG_LS_LOSSLESS, RLE_LOSSLESS
 from router.errors import CannotEdit, CannotTranscode
 from router.model import Arrival, Edit, EditKind, Form, Origin, Retain
 from router.transform.confidentiality import TABLE, Action, action_of, vr_of
@@ -19,6 +20,7 @@ from router.transform.deidentify import MARKS
 from router.transform.edits import apply
 from router.transform.elements import PIXEL_DATA, DataSet, Element, Fragments
 from router.transform.job import Job, perform
+from router.transform.lossy import new_uid
 from router.transform.pseudonyms import Pseudonyms, is_well_known
 from router.transform.transcode import Limits, transcode
 from tests.corpus import CorpusFile, Part10, read_part10, some_of_each, valid_files
@@ -277,6 +279,39 @@ def test_what_nothing_here_can_clean() -> None:
     assert "somewhere else" in refusal(instance(text(0x00287FE0, "UR", "http://pacs/1")), KEEPING)
     assert "sound" in refusal(instance(sop_class="1.2.840.10008.5.1.4.1.1.9.4.1"), KEEPING)
     assert "no SOP Instance UID" in refusal(DataSet())
+
+
+def jpeg(*segments: tuple[int, bytes]) -> bytes:
+    made = b"".join(bytes((0xFF, marker)) + pack(">H", 2 + len(body)) + body for marker, body in segments)
+    return b"\xff\xd8" + made + b"\xff\xda\0\x02\0\0\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_refused"),
+    [
+        (jpeg((0xE1, b"Exif\0\0GPS")), True),
+        (jpeg((0xE0, b"JFIF\0"), (0xE2, b"ICC"), (0xED, b"Photoshop")), True),
+        (jpeg((0xE0, b"JFIF\0"), (0xEE, b"Adobe"), (0xFE, b"made by")), False),
+        (b"\xff\xd8\xff", False),
+        (b"\0" * 8, False),
+    ],
+)
+def test_what_cameras_write_into_jpeg_is_seen_in_every_frame(stream: bytes, is_refused: bool) -> None:
+    source = instance(Element(PIXEL_DATA, "OB", Fragments([b"", jpeg(), stream])))
+    if is_refused:
+        assert "Exif" in refusal(source, KEEPING)
+    else:
+        assert after(source, uid=JPEG_LS_LOSSLESS).get(PIXEL_DATA)
+
+
+def test_a_lossy_form_of_it_is_derived_from_what_nobody_knows(full: DataSet) -> None:
+    form = Form(transfer_syntax_uid=JPEG_2000, ratio=5, edits=(BASIC,))
+    buffers, told = transcode(written(full, EXPLICIT), EXPLICIT, form, limits=LIMITS, origin=ORIGIN, key=KEY)
+    made = read(b"".join(map(bytes, buffers)), JPEG_2000)
+    own = OURS.uid(PLANTED_UID.decode())
+    assert told.sop_instance_uid == made.text(0x00080018) == new_uid(own, form)
+    assert own in {one.text(0x00081155) for one in made.items()}
+    assert not any(word in written(made, JPEG_2000) for word in (PLANTED, PLANTED_UID))
 
 
 def test_without_a_key_nothing_is_de_identified() -> None:
