@@ -146,6 +146,7 @@ class Retain(StrEnum):
 
     UIDS = "uids"
     DATES = "dates"
+    DATES_SHIFTED = "dates-shifted"  # all of a patient's by as many days
     DEVICE = "device"
     INSTITUTION = "institution"
     PATIENT_CHARACTERISTICS = "patient-characteristics"

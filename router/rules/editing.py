@@ -34,7 +34,7 @@ _KINDS = tuple(kind.value for kind in EditKind)
 _PROFILE = "basic"
 _RETAINS = tuple(option.value for option in Retain)
 # Refused by name: PS3.15 has them, and they cannot be done by a table alone.
-_LATER_OPTIONS = frozenset({"dates-shifted", "safe-private"})
+_LATER_OPTIONS = frozenset({"safe-private"})
 _DEIDENTIFY = "'deidentify' is basic, or {profile: basic, retain: [...], burned_in: keep}"
 _PROTECTED = {
     0x00080005: "says how all text is to be read",
@@ -116,6 +116,8 @@ def _deidentify(node: Node, problems: Problems) -> Iterator[Edit]:
         elif key.text != "profile":
             known = ("profile", "retain", "burned_in")
             problems.add(key.mark, f"unknown key {key.text!r}{suggestion(key.text, known)}; {_DEIDENTIFY}")
+    if Retain.DATES in retain and Retain.DATES_SHIFTED in retain:
+        problems.add(node.mark, "'retain' has dates as they are, or dates-shifted, not both")
     yield Edit(kind=EditKind.DEIDENTIFY, retain=tuple(dict.fromkeys(retain)), keeps_burned_in=keeps_burned_in)
 
 

@@ -29,6 +29,7 @@ class Action(Enum):
     UID = auto()  # another UID, the same for the same one
     KEEP = auto()  # and what is in its items by their own actions
     PSEUDONYM = auto()  # a dummy value, the same for the same one
+    SHIFT = auto()  # a date some days earlier
 
 
 # The code of the table → what satisfies every IOD.
@@ -226,6 +227,7 @@ _KINDS = frozenset(
 
 _BY_VR = dict.fromkeys(("AE", "DA", "DT", "LT", "PN", "ST", "TM", "UC", "UR", "UT"), Action.DUMMY)
 _TELLING_VRS = frozenset("AE AS DA DT LO LT OB PN SH SQ ST TM UC UI UN UR UT".split())  # of retired ones
+_SHIFTED = {"DA": Action.SHIFT, "DT": Action.SHIFT, "TM": Action.KEEP}
 _FREE_TEXT_ENDINGS = ("Comment", "Comments", "Description")
 _FIRST_GROUP = 0x0008  # those below belong to commands, file meta information and directories
 _PIXEL_GROUP = 0x7FE0
@@ -251,8 +253,10 @@ def action_of(tag: int, retain: frozenset[Retain] = frozenset()) -> Action:
         return Action.REMOVE
     if group >= 0x7F00 and tag not in TABLE and group != _PIXEL_GROUP:
         return Action.REMOVE
-    if any(tag in RETAINED[option] for option in retain):
+    if any(tag in RETAINED.get(option, ()) for option in retain):
         return Action.KEEP
+    if Retain.DATES_SHIFTED in retain and tag in RETAINED[Retain.DATES] and vr_of(tag) in _SHIFTED:
+        return _SHIFTED[vr_of(tag)]
     if tag == _PATIENT_ID:
         return Action.PSEUDONYM
     code = TABLE.get(tag)

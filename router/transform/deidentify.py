@@ -7,7 +7,9 @@ no dictionary knows, and sequences that are written as bytes and cannot be read 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import date, timedelta
 from struct import pack
 
 from router import __version__
@@ -20,7 +22,7 @@ from router.transform.elements import PIXEL_DATA, DataSet, Element, Fragments
 from router.transform.pseudonyms import Pseudonyms
 from router.transform.reading import parse
 
-SOP_INSTANCE_UID = 0x00080018
+SOP_INSTANCE_UID, PATIENT_ID = 0x00080018, 0x00100020
 IDENTITY_REMOVED, METHOD, METHOD_CODES = 0x00120062, 0x00120063, 0x00120064
 TEMPORAL_INFORMATION = 0x00280303
 MARKS = (IDENTITY_REMOVED, METHOD, METHOD_CODES, TEMPORAL_INFORMATION)  # what says that it was done
@@ -30,6 +32,10 @@ _BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
 _OPTIONS = {  # PS3.16 CID 7050
     Retain.UIDS: ("113110", "Retain UIDs Option"),
     Retain.DATES: ("113106", "Retain Longitudinal Temporal Information Full Dates Option"),
+    Retain.DATES_SHIFTED: (
+        "113107",
+        "Retain Longitudinal Temporal Information Modified Dates Option",
+    ),
     Retain.DEVICE: ("113109", "Retain Device Identity Option"),
     Retain.INSTITUTION: ("113112", "Retain Institution Identity Option"),
     Retain.PATIENT_CHARACTERISTICS: ("113108", "Retain Patient Characteristics Option"),
@@ -43,6 +49,8 @@ _DUMMIES = {
     "TM": b"000000",
     "UR": b"http://anonymized.invalid",  # RFC 2606 §2
 }
+# PS3.5 §6.2: DA, or DT to the day or finer; the dots are of ACR-NEMA.
+_DAY = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})([0-9]{0,6}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)\Z")
 DUMMY_TEXT = b"ANONYMIZED"
 _NUMBER_BYTES = vrs.WORD_BYTES | {"AT": 4, "OB": 2, "UN": 2}
 _UNREAD_CAP_BYTES = 1 << 30
@@ -56,7 +64,10 @@ def deidentify(data_set: DataSet, edit: Edit, key: str) -> None:
         raise CannotEdit("it has no SOP Instance UID, in whose place another one could stand")
     burned_in.check(data_set, keeps_burned_in=edit.keeps_burned_in)
     retain = frozenset(edit.retain)
-    _Deidentifier(Pseudonyms(key), retain).data_set(data_set)
+    pseudonyms, patient_id = Pseudonyms(key), data_set.text(PATIENT_ID)
+    if Retain.DATES_SHIFTED in retain and not patient_id:
+        raise CannotEdit("it has no Patient ID, by which all dates of a patient could be shifted alike")
+    _Deidentifier(pseudonyms, retain, timedelta(days=pseudonyms.days(patient_id))).data_set(data_set)
     _declare(data_set, edit, retain)
 
 
@@ -73,9 +84,10 @@ def merged(edits: tuple[Edit, ...]) -> Edit:
 class _Deidentifier:
     """One key and one choice of options."""
 
-    __slots__ = ("_pseudonyms", "_retain")
+    __slots__ = ("_back", "_pseudonyms", "_retain")
 
-    def __init__(self, pseudonyms: Pseudonyms, retain: frozenset[Retain]) -> None:
+    def __init__(self, pseudonyms: Pseudonyms, retain: frozenset[Retain], back: timedelta) -> None:
+        self._back = back
         self._pseudonyms = pseudonyms
         self._retain = retain
 
@@ -108,6 +120,8 @@ class _Deidentifier:
                 return _dummy(element)
             case Action.UID:
                 return self._replaced(element, self._pseudonyms.uid)
+            case Action.SHIFT:
+                return self._replaced(element, self._shifted)
             case Action.PSEUDONYM:
                 return self._replaced(element, self._pseudonyms.patient_id)
 
@@ -131,6 +145,17 @@ class _Deidentifier:
         values = [one.strip(" \0") for one in bytes(element.value).decode("latin-1").split("\\")]
         made = "\\".join(replace(value) if value else "" for value in values)
         return Element(element.tag, _vr(element), made.encode("latin-1"))
+
+    def _shifted(self, value: str) -> str:
+        """A date or a date with a time, as many days earlier; a dummy where it is none, or not to the day."""
+        match = _DAY.match(value)
+        try:
+            if match is None:
+                raise ValueError
+            day = date(int(match[1]), int(match[2]), int(match[3])) - self._back
+        except (ValueError, OverflowError):
+            return _DUMMIES["DA"].decode()
+        return f"{day.year:04}{day.month:02}{day.day:02}{match[4]}"
 
 
 def _vr(element: Element) -> str:
@@ -173,7 +198,8 @@ def _declare(data_set: DataSet, edit: Edit, retain: frozenset[Retain]) -> None:
     data_set.put(Element(IDENTITY_REMOVED, "CS", b"YES"))
     data_set.put(Element(METHOD, "LO", method.encode()))
     data_set.put(Element(METHOD_CODES, "SQ", [_code(value, "DCM", meaning) for value, meaning in codes]))
-    said = b"UNMODIFIED" if Retain.DATES in retain else b"REMOVED"
+    said = b"MODIFIED" if Retain.DATES_SHIFTED in retain else b"REMOVED"
+    said = b"UNMODIFIED" if Retain.DATES in retain else said
     data_set.put(Element(TEMPORAL_INFORMATION, "CS", said))
 
 

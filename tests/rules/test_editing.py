@@ -65,9 +65,10 @@ def test_every_kind(tmp_path: Path) -> None:
         ("[{deidentify: {profile: basic, retain: [uid]}}]", "'uid' can be retained; did you mean 'uids'?"),
         (
             "[{deidentify: {profile: basic, retain: everything}}]",
-            "; there are uids, dates, device, institution",
+            "; there are uids, dates, dates-shifted, device",
         ),
-        ("[{deidentify: {profile: basic, retain: dates-shifted}}]", "'dates-shifted' is not supported yet"),
+        ("[{deidentify: {profile: basic, retain: safe-private}}]", "'safe-private' is not supported yet"),
+        ("[{deidentify: {profile: basic, retain: [dates, dates-shifted]}}]", "dates-shifted, not both"),
         ("[{deidentify: {profile: basic, retain: {uids: true}}}]", "'retain' takes some of uids, dates"),
         ("[{deidentify: {profile: basic, clean: [pixels]}}]", "'clean' is not supported yet"),
         ("[{deidentify: {profile: basic, burned_in: allow}}]", "'burned_in' is refuse"),

@@ -115,9 +115,8 @@ def test_an_option_retains_what_is_its_and_nothing_else(option: Retain, kept: st
     retain = frozenset({option})
     for keyword in kept.split():
         assert action_of(tag(keyword), retain) is Action.KEEP
-        assert (
-            action_of(tag(keyword), frozenset(Retain) - retain) is not Action.KEEP or keyword == "DeviceUID"
-        )
+        rest = frozenset(Retain) - retain - {Retain.DATES_SHIFTED}
+        assert action_of(tag(keyword), rest) is not Action.KEEP or keyword == "DeviceUID"
     for keyword in others.split():
         assert action_of(tag(keyword), retain) is not Action.KEEP
 
@@ -127,3 +126,16 @@ def test_no_option_retains_who_it_is() -> None:
     for keyword in who.split():
         assert action_of(tag(keyword), frozenset(Retain)) is not Action.KEEP
     assert all(numbers <= TABLE.keys() for numbers in RETAINED.values())
+
+
+def test_dates_are_shifted_where_they_would_be_retained_and_times_stay() -> None:
+    retain = frozenset({Retain.DATES_SHIFTED})
+    actions = {number: action_of(number, retain) for number in TABLE}
+    assert {vr_of(number) for number, action in actions.items() if action is Action.SHIFT} == {"DA", "DT"}
+    assert actions[tag("StudyDate")] is Action.SHIFT
+    assert actions[tag("StudyTime")] is Action.KEEP
+    assert actions[tag("PatientBirthDate")] is Action.EMPTY
+    assert actions[tag("PatientBirthTime")] is Action.REMOVE
+    assert actions[tag("TimezoneOffsetFromUTC")] is Action.REMOVE
+    shifted = {number for number, action in actions.items() if action is Action.SHIFT}
+    assert shifted <= RETAINED[Retain.DATES]

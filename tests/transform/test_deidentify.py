@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from struct import pack
@@ -21,7 +22,7 @@ from router.transform.edits import apply
 from router.transform.elements import PIXEL_DATA, DataSet, Element, Fragments
 from router.transform.job import Job, perform
 from router.transform.lossy import new_uid
-from router.transform.pseudonyms import Pseudonyms, is_well_known
+from router.transform.pseudonyms import DAYS, Pseudonyms, is_well_known
 from router.transform.transcode import Limits, transcode
 from tests.corpus import CorpusFile, Part10, read_part10, some_of_each, valid_files
 from tests.transform.pictures import BYTES, data_set
@@ -200,11 +201,53 @@ def test_it_says_what_was_done() -> None:
     assert made.text(0x00120063).startswith("PS3.15 2026c Basic Profile\\dicom-router ")
     assert made.text(0x00280303) == "REMOVED"
     assert codes(made) == ["113100"]
-    everything = Edit(kind=EditKind.DEIDENTIFY, retain=tuple(Retain))
+    options = tuple(option for option in Retain if option is not Retain.DATES_SHIFTED)
+    everything = Edit(kind=EditKind.DEIDENTIFY, retain=options)
     retained = after(instance(text(0x00080020, "DA", "20240101")), everything)
     assert codes(retained) == ["113100", "113110", "113106", "113109", "113112", "113108"]
     assert retained.text(0x00280303) == "UNMODIFIED"
     assert (retained.text(0x00080018), retained.text(0x00080020)) == ("1.2.3", "20240101")
+
+
+SHIFTED = Edit(kind=EditKind.DEIDENTIFY, retain=(Retain.DATES_SHIFTED,))
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "before", "wanted"),
+    [
+        (0x00080020, "DA", "20240301", "{}"),
+        (0x00080020, "DA", "2024.03.01", "{}"),
+        (0x0008002A, "DT", "20240301101112.5+0100", "{}101112.5+0100"),
+        (0x0008002A, "DT", "20240301", "{}"),
+        (0x0008002A, "DT", "202403", "19000101"),  # not to the day
+        (0x00080020, "DA", "20240231", "19000101"),  # no day
+        (0x00080020, "DA", "00010101", "19000101"),
+        (0x00080020, "DA", "Mr. Quixote", "19000101"),
+        (0x00080020, "DA", "", ""),
+        (0x00181078, "DT", "20240301\\20240301", "{}\\{}"),
+        (0x00080030, "TM", "101112", "101112"),
+        (0x00100030, "DA", "19731127", ""),
+        (0x00142006, "PN", "A", "ANONYMIZED"),
+    ],
+)
+def test_dates_are_shifted_alike_for_a_patient(tag: int, vr: str, before: str, wanted: str) -> None:
+    patient = text(0x00100020, "LO", "0012")
+    made = after(instance(patient, text(tag, vr, before)), SHIFTED)
+    day = date(2024, 3, 1) - timedelta(days=OURS.days("0012"))
+    assert made.text(tag) == wanted.replace("{}", f"{day:%Y%m%d}")
+    assert made.text(0x00280303) == "MODIFIED"
+    assert codes(made) == ["113100", "113107"]
+
+
+def test_days_between_two_dates_stay_and_differ_between_patients() -> None:
+    assert len({OURS.days(str(number)) for number in range(50)}) > 45
+    assert all(1 <= OURS.days(str(number)) <= DAYS for number in range(500))
+    source = instance(text(0x00080020, "DA", "20240229"), text(0x00080021, "DA", "20240301"))
+    assert "no Patient ID" in refusal(source, SHIFTED)
+    source.put(text(0x00100020, "LO", "7"))
+    made = after(source, SHIFTED)
+    first, second = (datetime.strptime(made.text(tag), "%Y%m%d") for tag in (0x00080020, 0x00080021))  # noqa: DTZ007
+    assert (second - first).days == 1
 
 
 def codes(made: DataSet) -> list[str]:

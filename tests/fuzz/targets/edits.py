@@ -7,7 +7,7 @@ de-identified as well: by the table nothing is left that has to go, whatever the
 from __future__ import annotations
 
 from router.errors import CannotTranscode
-from router.model import Edit, EditKind, Origin
+from router.model import Edit, EditKind, Origin, Retain
 from router.transform.confidentiality import Action, action_of, vr_of
 from router.transform.deidentify import IDENTITY_REMOVED, MARKS
 from router.transform.edits import apply
@@ -38,7 +38,7 @@ _EDITS = (
     (_edit(EditKind.REMOVE, "PatientID"), {_ID}),
     (_edit(EditKind.REMOVE_PRIVATE), set[int]()),
 )
-_DEIDENTIFY = Edit(kind=EditKind.DEIDENTIFY, keeps_burned_in=True)
+_RETAIN = ((), (Retain.DATES_SHIFTED, Retain.UIDS), tuple(Retain))
 _KEY = "0123456789abcdef" * 2
 
 
@@ -56,7 +56,7 @@ def target(data: bytes) -> None:
         after = parse(written, uid, inflate_cap_bytes=_INFLATE_CAP_BYTES)
     except CannotTranscode:
         return
-    _look_for_identities(data[2:], uid)
+    _look_for_identities(data[2:], uid, _RETAIN[data[1] % len(_RETAIN)])
     touched = {tag for _, tags in chosen for tag in tags}
     kinds = {edit.kind for edit, _ in chosen}
     assert _standard(before, touched) == _standard(after, touched), "what was not named has changed"
@@ -68,17 +68,18 @@ def target(data: bytes) -> None:
         assert not after.buffer(_NAME)
 
 
-def _look_for_identities(content: bytes, uid: str) -> None:
+def _look_for_identities(content: bytes, uid: str, retain: tuple[Retain, ...]) -> None:
+    edit = Edit(kind=EditKind.DEIDENTIFY, retain=retain, keeps_burned_in=True)
     data_set = parse(content, uid, inflate_cap_bytes=_INFLATE_CAP_BYTES)
     try:
-        apply(data_set, (_DEIDENTIFY,), _ORIGIN, key=_KEY)
+        apply(data_set, (edit,), _ORIGIN, key=_KEY)
         written = b"".join(map(bytes, encode(data_set, uid)))
         after = parse(written, uid, inflate_cap_bytes=_INFLATE_CAP_BYTES)
     except CannotTranscode:
         return
     for one in (after, *after.items()):
         for element in one.elements:
-            action = action_of(element.tag)
+            action = action_of(element.tag, frozenset(retain))
             assert action is not Action.REMOVE or element.tag in MARKS, "what has to go is there"
             assert action is not Action.EMPTY or not element.value, "what has to be empty is not"
             assert vr_of(element.tag) != "SQ" or isinstance(element.value, list), "nobody has looked into it"
