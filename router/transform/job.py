@@ -48,9 +48,7 @@ class Obstacle:
 class Made:
     """What lies in ``target`` now: a Part 10 object."""
 
-    arrival: (
-        Arrival  # with the transfer syntax and, where it is another, the SOP Instance UID that it has now
-    )
+    arrival: Arrival  # with the transfer syntax, and the SOP Instance UID, that it has now
     length_bytes: int
     data_set_offset: int
     content_hash: str  # XXH3-128 of the object, as hexadecimal digits

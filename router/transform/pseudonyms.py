@@ -34,10 +34,9 @@ class Pseudonyms:
         if is_well_known(uid):
             return uid
         bits = int.from_bytes(self._digest("uid", uid)[:_UUID_BYTES])
-        bits = (
-            bits & ~(0xF000 << 64) | 0x8000 << 64
-        )  # version 8 (RFC 9562 §5.8): 2.25 is for UUIDs (PS3.5 §B.2)
-        return f"2.25.{bits & ~(0xC000 << 48) | 0x8000 << 48}"
+        bits = bits & ~(0xF000 << 64) | 0x8000 << 64  # version 8 of RFC 9562: 2.25 is for UUIDs (PS3.5 §B.2)
+        bits = bits & ~(0xC000 << 48) | 0x8000 << 48
+        return f"2.25.{bits}"
 
     def patient_id(self, patient_id: str) -> str:
         """Sixteen letters and digits."""
