@@ -116,6 +116,8 @@ class Renditions:
         by_reason: dict[str, list[str]] = {}
         for uid, because in found.items():
             by_reason.setdefault(because, []).append(shown(uid))
+        if len(by_reason) == 1 and len(found) > NAMED:
+            return next(iter(by_reason))  # of the instance, whatever its form
         return "; ".join(f"{_listed(names)}: {because}" for because, names in by_reason.items())
 
     def cure(self, delivery: Delivery, verdict: Verdict, sent_uid: str) -> Wish | None:

@@ -431,9 +431,7 @@ async def test_what_cannot_be_edited_does_not_leave() -> None:
     async with gateway.running():
         await gateway.queue.until(lambda: gateway.queue.states().get(1) is DeliveryState.DEAD)
     assert not peer.received
-    comment = gateway.queue.outcomes[-1].comment
-    assert comment.startswith("explicit-vr-little-endian, ")
-    assert comment.endswith(" and 9 more: PatientName: it cannot be")
+    assert gateway.queue.outcomes[-1].comment == "PatientName: it cannot be"
 
 
 async def test_without_a_workshop_what_is_to_be_edited_does_not_leave() -> None:
