@@ -50,6 +50,7 @@ from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
 from router.net.memory import Ebb, give_back
 from router.outlook import describe_destination
+from router.query.service import QueryService
 from router.receive.receiver import Receiver
 from router.routing import run_routing
 from router.rules import RuleSet
@@ -169,7 +170,11 @@ class Gateway:
         rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
         web = clients(keys.clients)
         lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, web=web, workshop=workshop)
-        receiver = Receiver(spool, lambda: self._settings, clock, telemetry, on_refused=auditor.refused)
+        queries = QueryService(spool, lambda: self._settings, clock, telemetry)
+        receiver = Receiver(
+            spool, lambda: self._settings, clock, telemetry,
+            on_refused=auditor.refused, inquiries=queries.answering,
+        )  # fmt: skip
         listeners = [self._listener(one, receiver, keys, auditor) for one in settings.listeners]
         admin = Admin(
             spool=spool,
@@ -181,7 +186,7 @@ class Gateway:
             dicom_ports=lambda: self._ports.dicom,
             switches=_switches(lanes, listeners, telemetry),
             learned=lanes.learned,
-            warnings=lambda: (*keeper.warnings(), *auditor.warnings()),
+            warnings=lambda: (*keeper.warnings(), *auditor.warnings(), *queries.warnings()),
             throughput=self._throughput,
             on_order=auditor.ordered,
             on_fetch=partial(tell_fetched, auditor, spool.read_head),
@@ -195,16 +200,13 @@ class Gateway:
         self._bind(http, listeners)
         async with auditor.running(), anyio.create_task_group() as parts:
             await parts.start(self._watch_signals, parts.cancel_scope)
-            parts.start_soon(workshop.run)
-            parts.start_soon(lanes.run)
             told = auditor if auditor.tells_instances else None
             parts.start_soon(
                 run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance, told
             )
             parts.start_soon(self._keep_gauges, spool, lanes, balance, listeners)
-            parts.start_soon(receiver.quotas.run)
-            parts.start_soon(keeper.run)
-            parts.start_soon(http.serve)
+            for part in (workshop.run, lanes.run, receiver.quotas.run, queries.run, keeper.run, http.serve):
+                parts.start_soon(part)
             for listener in listeners:
                 parts.start_soon(listener.serve)
             await self._announce()

@@ -71,6 +71,9 @@ class Telemetry:
         self._contexts_refused = self._counter(
             "presentation_contexts_refused", "Presentation contexts refused to callers.", "reason"
         )
+        self._queries = self._counter(
+            "queries", "Queries and retrievals of callers, and how each ended.", "operation", "outcome"
+        )
         self._by_role: dict[str, Gauge] = {}
         self._by_rejection: dict[str, Counter] = {}
         self._by_rule: dict[str, Counter] = {}
@@ -176,6 +179,10 @@ class Telemetry:
     def contexts_refused(self, reason: str, count: int) -> None:
         """``reason`` is from the closed set of ``router.receive.gate``."""
         self._contexts_refused.labels(reason).inc(count)
+
+    def query_ended(self, operation: str, outcome: str) -> None:
+        """``operation`` is ``find``, ``move`` or ``get``; ``outcome`` is from ``router.query.answering``."""
+        self._queries.labels(operation, outcome).inc()
 
     def store_answered(self, seconds: float) -> None:
         """A C-STORE response was handed to the wire ``seconds`` after its request was complete."""

@@ -14,7 +14,7 @@ from router.config.settings import Deliver, Modality, Settings
 _LATER: dict[type, frozenset[str]] = {
     Modality: frozenset({"transcode", "dicomweb"}),
     Deliver: frozenset({"storage_commitment"}),
-    Settings: frozenset({"dicomweb", "index", "query", "cluster"}),
+    Settings: frozenset({"dicomweb", "query", "cluster"}),
 }
 
 

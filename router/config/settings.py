@@ -69,6 +69,8 @@ class Limits:
     request_bytes: Size = Field(default=512 * 1024, ge=1024)  # A-ASSOCIATE-RQ; 128 full contexts are 430 kB
     contexts: int = Field(default=128, ge=1, le=128)  # in one request (PS3.8 §9.3.2.2: odd ids of one byte)
     window: int = Field(default=16, ge=1, le=256)  # unanswered on one association at once (PS3.7 D.3.3.3)
+    queries: Count = 32  # queries and retrievals under way at once; one more is answered with A700
+    queries_per_peer: Count = 8
     # what they send
     max_pdu_bytes: PduSize = 131072  # what we offer; a longer P-DATA-TF is still read up to ``pdu_cap_bytes``
     pdu_cap_bytes: Size = 4 * 1024 * 1024
@@ -271,6 +273,7 @@ class Settings:
     duplicates: Duplicates = Duplicates.FORWARD
     quota_unknown: Size | None = None  # ``quota`` of all callers that are no modality, together
     retention: Duration = 0.0
+    index: bool = False  # True: callers may query what lies in the spool
     accept_unknown: tuple[Operation, ...] = ()
     users: dict[str, User] = Field(default_factory=dict)  # who may come in by user identity
     check_called_ae: bool = False  # reject associations that call another AE title than ours

@@ -276,13 +276,16 @@ class Association:
         self._fire(Trigger.REJECT)
         self._to_send.append(encode_associate_rj(result, source, reason))
 
-    def send_message(self, context_id: int, command: bytes) -> None:
-        """Queue a command set; where it announces a data set, ``send_data`` must follow."""
+    def send_message(self, context_id: int, command: bytes, *, is_last: bool = True) -> None:
+        """Queue a command set; where it announces a data set, ``send_data`` must follow.
+
+        ``is_last=False``: a response that others follow, so that it is still our turn.
+        """
         if self._state not in _MAY_SEND:
             self._fire(Trigger.P_DATA_REQUEST)
         if context_id not in self._inbound.contexts:
             raise LocalProtocolError(f"presentation context {context_id} was not accepted")
-        self._inbound.owes_answer = False
+        self._inbound.owes_answer &= not is_last
         self._to_send.append(pdata_command(context_id, command, self._peer_max_pdu_bytes))
 
     def send_data(self, buffer: Buffer) -> None:

@@ -327,6 +327,26 @@ def _query_rq(
     )
 
 
+def query_rsp(
+    command: Command,
+    status: int,
+    *,
+    comment: str = "",
+    has_data_set: bool = False,
+    sub_operations: SubOperations | None = None,
+) -> bytes:
+    """A response to a C-FIND, C-MOVE or C-GET (PS3.7 §9.3.2.2, §9.3.3.2, §9.3.4.2)."""
+    return encode_command(
+        field=command.field | RESPONSE_BIT,
+        responded_to=command.message_id,
+        sop_class_uid=command.sop_class_uid if _is_usable(command.sop_class_uid) else "",
+        status=status,
+        comment=comment,
+        has_data_set=has_data_set,
+        sub_operations=sub_operations,
+    )
+
+
 def cancel_rq(message_id: int) -> bytes:
     """C-CANCEL-RQ for a C-FIND, C-MOVE or C-GET of ours (PS3.7 §9.3.2.3); it has no response of its own."""
     return encode_command(field=CommandField.C_CANCEL_RQ, responded_to=message_id)

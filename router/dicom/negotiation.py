@@ -21,6 +21,7 @@ from router.dicom.codes import (
     VERIFICATION,
     ContextResult,
 )
+from router.dicom.query import IDENTIFIER_CLASSES, IDENTIFIER_SYNTAXES
 
 DEFAULT_MAX_PDU_BYTES = 131072
 
@@ -141,6 +142,7 @@ class AssociateReply:
     protocol_version: int = 1
 
 
+_IDENTIFIER_SYNTAXES = frozenset(IDENTIFIER_SYNTAXES)
 _is_uid = re.compile(r"[0-9]+(?:\.[0-9]+)*").fullmatch
 
 
@@ -245,6 +247,8 @@ def _answer(
         if proposed.abstract_syntax and is_supported(proposed.abstract_syntax):
             return ContextResult.USER_REJECTION, ""
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, ""
+    if proposed.abstract_syntax in IDENTIFIER_CLASSES:  # we read and write these ourselves
+        acceptable = _IDENTIFIER_SYNTAXES & (acceptable or _IDENTIFIER_SYNTAXES)
     for transfer_syntax in proposed.transfer_syntaxes:
         if transfer_syntax and (acceptable is None or transfer_syntax in acceptable):
             return ContextResult.ACCEPTANCE, transfer_syntax

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from router.dicom.codes import MAX_UID_LENGTH
+from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, MAX_UID_LENGTH
 from router.dicom.tagpath import TagPath, parse
 
 
@@ -40,6 +40,8 @@ FIND_CLASSES = {
 }
 MOVE_CLASSES = {Model.PATIENT: "1.2.840.10008.5.1.4.1.2.1.2", Model.STUDY: "1.2.840.10008.5.1.4.1.2.2.2"}
 GET_CLASSES = {Model.PATIENT: "1.2.840.10008.5.1.4.1.2.1.3", Model.STUDY: "1.2.840.10008.5.1.4.1.2.2.3"}
+IDENTIFIER_CLASSES = frozenset((*FIND_CLASSES.values(), *MOVE_CLASSES.values(), *GET_CLASSES.values()))
+IDENTIFIER_SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 LEVELS = tuple(Level)  # from above; Study Root has no patient level (PS3.4 §C.6.2.1)
 LEVEL_WORDS = {  # (0008,0052)
@@ -67,7 +69,7 @@ _WORKLIST_KEYS = (
     _STEP + "ScheduledProcedureStepStartTime", _STEP + "ScheduledPerformingPhysicianName",
     _STEP + "ScheduledProcedureStepDescription", _STEP + "ScheduledProcedureStepID",
 )  # fmt: skip
-_DEFAULT_KEYS = {  # asked for at each level: what people look for, and what the next question needs
+DEFAULT_KEYS = {  # asked for at each level: what people look for, and what the next question needs
     Level.PATIENT: (*_PATIENT_KEYS, "NumberOfPatientRelatedStudies"),
     Level.STUDY: (*_PATIENT_KEYS[:2], *_STUDY_KEYS),
     Level.SERIES: (
@@ -228,7 +230,7 @@ def _defaults(model: Model, level: Level) -> tuple[str, ...]:
     """In the patient root model, what belongs to the patient is no attribute of a study (PS3.4 §C.6.1.1)."""
     if model is Model.PATIENT and level is Level.STUDY:
         return _STUDY_KEYS
-    return _DEFAULT_KEYS[level]
+    return DEFAULT_KEYS[level]
 
 
 def _need_unique_keys(keys: Sequence[Key], model: Model, level: Level, *, above: bool) -> None:

@@ -125,6 +125,10 @@ class Connection(asyncio.BufferedProtocol):
         """``next_event`` would return at once, or raise."""
         return bool(self._events) or self.failure is not None
 
+    def peek(self) -> Event | None:
+        """What ``next_event`` would return at once; None where it would wait, or raise."""
+        return self._events[0][0] if self._events else None
+
     async def flush(self) -> None:
         """Write what the association has to send; wait while the transport's buffer is over its mark."""
         pieces = self.association.data_to_send()

@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, CommandField
+from router.dicom.codes import CommandField
 from router.dicom.dimse import find_rq
 from router.dicom.identifier import Match, decode_identifier, encode_identifier
 from router.dicom.negotiation import AcceptedContext, ProposedContext
-from router.dicom.query import FIND_CLASSES, Model, Query
+from router.dicom.query import FIND_CLASSES, IDENTIFIER_SYNTAXES, Model, Query
 from router.dicom.statuses import PENDING_WITH_DOUBT, Outcome, outcome_of
 from router.errors import AssociationTimeout, RemoteProtocolError
 from router.query.exchange import Cancellation, Exchange, open_exchange
 from router.scu import Target
 
 CANCEL_S = 10.0  # peers that know no C-CANCEL send all their matches
-IDENTIFIER_SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,12 +19,11 @@ from router.dicom.dimse import SubOperations, failure_rsp, get_rq, store_rsp
 from router.dicom.events import CommandReceived
 from router.dicom.get_contexts import propose_get
 from router.dicom.identifier import encode_identifier
-from router.dicom.query import GET_CLASSES, Query
+from router.dicom.query import GET_CLASSES, IDENTIFIER_SYNTAXES, Query
 from router.errors import AssociationTimeout
 from router.model import Arrival, Origin
 from router.query.arrivals import Incoming
 from router.query.exchange import Cancellation, Exchange, open_exchange
-from router.query.find import IDENTIFIER_SYNTAXES
 from router.query.retrieve import CANCEL_S, Progress, RetrieveEnded
 from router.scu import Target
 

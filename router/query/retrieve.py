@@ -10,11 +10,10 @@ from router.dicom.dimse import Command, SubOperations, move_rq
 from router.dicom.events import CommandReceived
 from router.dicom.identifier import decode_identifier, encode_identifier, failed_uids
 from router.dicom.negotiation import ProposedContext
-from router.dicom.query import MOVE_CLASSES, Query
+from router.dicom.query import IDENTIFIER_SYNTAXES, MOVE_CLASSES, Query
 from router.dicom.statuses import Outcome, outcome_of
 from router.errors import AssociationTimeout, RemoteProtocolError
 from router.query.exchange import Cancellation, Exchange, open_exchange
-from router.query.find import IDENTIFIER_SYNTAXES
 from router.scu import Target
 
 CANCEL_S = 60.0  # the sub-operation that is under way may be a large one

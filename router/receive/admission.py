@@ -19,7 +19,18 @@ from types import MappingProxyType
 from router.config.access import IdentityPolicy, Network
 from router.config.settings import Listener, Modality, Operation, Settings
 from router.dicom.codes import VERIFICATION, RejectReason, RejectResult, RejectSource, UserIdentityKind
-from router.dicom.negotiation import AssociateRequest, UserIdentity, is_storage
+from router.dicom.negotiation import (
+    AssociateRequest,
+    UserIdentity,
+    is_storage,
+    is_storage_or_verification,
+)
+from router.dicom.query import FIND_CLASSES, Model
+
+# What is answered of query and retrieve where there is an index, by abstract syntax
+QUERIES: Mapping[str, Operation] = MappingProxyType(
+    {FIND_CLASSES[model]: Operation.FIND for model in (Model.PATIENT, Model.STUDY)}
+)
 
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
@@ -79,12 +90,20 @@ class Admission:
 
     operations: frozenset[Operation]
     passport: Passport | None = None  # None: there is nothing to verify, and nothing to answer
+    has_index: bool = False  # queries are answered at all
 
     def allows(self, abstract_syntax: str) -> bool:
         """Whether a presentation context for this abstract syntax is for something the peer may ask."""
         if abstract_syntax == VERIFICATION:
             return Operation.ECHO in self.operations
+        if abstract_syntax in QUERIES:
+            return self.has_index and QUERIES[abstract_syntax] in self.operations
         return Operation.STORE in self.operations and is_storage(abstract_syntax)
+
+
+def is_performed(settings: Settings, abstract_syntax: str) -> bool:
+    """Whether some caller may ask this of us."""
+    return is_storage_or_verification(abstract_syntax) or (settings.index and abstract_syntax in QUERIES)
 
 
 def candidates(settings: Settings, calling_ae: str) -> tuple[Modality, ...]:
@@ -125,7 +144,11 @@ def admit(
         unknown = listener.accept_unknown if listener.accept_unknown is not None else settings.accept_unknown
         if not unknown:
             return refuse(RejectReason.USER_CALLING_AE_NOT_RECOGNIZED, "calling_ae_not_recognised")
-        return Admission(operations=frozenset(unknown), passport=passport if must_verify else None)
+        return Admission(
+            operations=frozenset(unknown),
+            passport=passport if must_verify else None,
+            has_index=settings.index,
+        )
     here = [m for m in known if _is_from(m, peer, addresses_of)]
     if not here:
         return refuse(RejectReason.USER_CALLING_AE_NOT_RECOGNIZED, "host_not_recognised")
@@ -143,7 +166,9 @@ def admit(
     if not operations:
         return refuse(RejectReason.USER_NO_REASON, "nothing_allowed")
     must_verify = must_verify or any(modality.users for modality in here)
-    return Admission(operations=operations, passport=passport if must_verify else None)
+    return Admission(
+        operations=operations, passport=passport if must_verify else None, has_index=settings.index
+    )
 
 
 def refuse(reason: int, label: str) -> Refusal:

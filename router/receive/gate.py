@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from router.audit import gathering as refusals
 from router.clock import Clock
@@ -20,7 +21,16 @@ from router.errors import AssociationTimeout, RemoteProtocolError, RouterError
 from router.logs import get_logger
 from router.net.connection import Connection
 from router.net.repeats import Repeats
-from router.receive.admission import ADVICE, Admission, Refusal, admit, candidates, listener_of
+from router.receive.admission import (
+    ADVICE,
+    QUERIES,
+    Admission,
+    Refusal,
+    admit,
+    candidates,
+    is_performed,
+    listener_of,
+)
 from router.receive.hosts import Hosts
 from router.receive.identity import Identities
 from router.telemetry import Telemetry
@@ -74,10 +84,15 @@ class Gate:
             connection.association.reject(verdict.result, verdict.source, verdict.reason)
             await connection.flush()
             return None
+        settings = self._settings()
+        asks = any(
+            c.abstract_syntax in QUERIES and verdict.allows(c.abstract_syntax) for c in request.contexts
+        )
         acceptance = negotiate(
             request,
             allowed=verdict.allows,
-            async_ops=(connection.limits.window, 1),
+            supported=partial(is_performed, settings),
+            async_ops=(1 if asks else connection.limits.window, 1),  # one query at a time
             user_identity_response=b"" if verdict.passport is not None else None,  # PS3.7 Table D.3-15
         )
         self._count_contexts(connection, request, acceptance)

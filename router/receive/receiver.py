@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from router.audit import gathering as refusals
 from router.clock import Clock
@@ -32,6 +33,16 @@ from router.telemetry import Telemetry
 log = get_logger("receive")
 
 
+class Inquiries(Protocol):
+    """Who answers queries and retrievals (``router.query``), where somebody does."""
+
+    def takes(self, context: AcceptedContext, command: Command) -> bool:
+        """Whether this is a request for it."""
+
+    async def answer(self, connection: Connection, context: AcceptedContext, command: Command) -> None:
+        """Read its identifier, and answer it to its end. Raises what ``Connection.next_event`` does."""
+
+
 class Receiver:
     """Serves the associations of every listener. ``settings`` is asked anew for each association."""
 
@@ -43,7 +54,9 @@ class Receiver:
         telemetry: Telemetry,
         *,
         on_refused: Callable[[refusals.Refusal], None] = lambda refusal: None,
+        inquiries: Inquiries | None = None,
     ) -> None:
+        self._inquiries = inquiries
         self._spool = spool
         self._settings = settings
         self._clock = clock
@@ -99,6 +112,13 @@ class Receiver:
             response = await self._take(connection, origin, context, command)
             if isinstance(response, Intake):
                 response = await self._keep(response)
+        elif self._inquiries is not None and self._inquiries.takes(context, command):
+            connection.owed += 1  # it is at work, and not to be spared for others
+            try:
+                await self._inquiries.answer(connection, context, command)
+            finally:
+                connection.owed -= 1
+            return
         else:
             response = await _respond(connection, command)
             if response is None:

@@ -49,6 +49,7 @@ class Commits:
         self.is_log_suspect = False  # a sync of the log failed, and nobody knows what of it is on the disk
         self.on_disk_error: Callable[[StorageError], None] = lambda error: None
         self.on_large_released: Callable[[int, int], None] = lambda key, length: None
+        self.on_released: Callable[[list[ReleasedRow]], None] | None = None
         self._ledger = ledger
         self._segments = segments
         self._files = files
@@ -160,7 +161,10 @@ class Commits:
         if self._unsynced is None:
             self._unsynced = []
             self._unsynced_since = self._clock.monotonic()
-        self._unsynced += ledger.take_released()
+        released = ledger.take_released()
+        if released and self.on_released is not None:
+            self.on_released(released)
+        self._unsynced += released
         if self._has_logged:
             self._unsynced += self._doubtful
             self._doubtful = []

@@ -7,6 +7,7 @@ All take a connection that may be read-only; none scans the history, except ``tr
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 import apsw
@@ -92,6 +93,18 @@ def instance(connection: apsw.Connection, key: int) -> Instance | None:
     """One instance as the ledger has it now."""
     found = _instances(connection, "instances i WHERE i.key = ?1", (key,))
     return found[0] if found else None
+
+
+def held(connection: apsw.Connection, keys: str) -> list[Instance]:
+    """Those of ``keys`` (JSON) whose bytes are here and not known to be damaged."""
+    return _instances(
+        connection, "json_each(?1) k CROSS JOIN instances i ON i.key = k.value WHERE i.state < 2", (keys,)
+    )
+
+
+def live_keys(connection: apsw.Connection) -> array[int]:
+    """The keys of everything not released: 8 bytes for each."""
+    return array("q", (int(key) for (key,) in connection.execute(LIVE_KEYS)))
 
 
 def live_by_segment(connection: apsw.Connection) -> dict[int, tuple[int, int]]:

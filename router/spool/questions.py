@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -75,6 +76,15 @@ class Questions:
     async def undelivered_bytes(self) -> dict[str, int]:
         """How much lies here for deliveries that are not final, by calling AE title."""
         return await self._query(arrivals.undelivered_bytes)
+
+    async def held(self, keys: Sequence[int]) -> list[Instance]:
+        """Those of ``keys`` whose bytes are here and not known to be damaged, in no order."""
+        wanted = encode_json(list(keys)).decode()
+        return await self._query(lambda connection: queries.held(connection, wanted))
+
+    async def live_keys(self) -> array[int]:
+        """The keys of everything whose bytes are here, damaged or not."""
+        return await self._query(queries.live_keys)
 
     async def corrupt(self, limit: int = 100, after: int = 0) -> list[Instance]:
         """Instances whose bytes no longer match their hash, by rising key."""

@@ -95,6 +95,7 @@ class Spool(Dispatch):
         self.orders = Orders(
             query=self._query, change=self._change, wake=self._gates.wake, recall=self.recall, clock=clock
         )
+        self._on_change: Callable[[Sequence[int]], None] | None = None
         self._last_key = 0
         self._large_bytes = 0
         self._large_count = 0
@@ -267,7 +268,7 @@ class Spool(Dispatch):
         await self._change(
             lambda ledger: ledger.insert((row,)),
             stored=(instance.key, LARGE, place.length_bytes),
-            then=lambda _: self._handover.add(instance),
+            then=lambda _: self._stored(instance),
         )
 
     def _next_key(self) -> int:
@@ -309,6 +310,22 @@ class Spool(Dispatch):
             unrouted=unrouted + self._writer.commits.owed,
         )
 
+    # Who follows what is here
+
+    def follow(self, on_change: Callable[[Sequence[int]], None]) -> None:
+        """Have ``on_change`` called, on the loop, with keys of instances that were stored or released.
+
+        What is stored is told before its sender is. Perhaps nothing has become of a key, or it comes twice:
+        ``held`` says what is here.
+        """
+        self._on_change = on_change
+        self._writer.commits.on_released = lambda rows: self._call(on_change, [key for key, _, _ in rows])
+
+    def _stored(self, instance: Instance) -> None:
+        self._handover.add(instance)
+        if self._on_change is not None:
+            self._on_change((instance.key,))
+
     # Threads
 
     def _batch_done(self, items: list[Item]) -> None:
@@ -321,7 +338,7 @@ class Spool(Dispatch):
                 item.settle()
                 continue
             if item.error is None and item.old is None and item.result is not None:
-                self._handover.add(item.result)
+                self._stored(item.result)
             resolve(item.waiter, item.result, item.error)
 
     def _call(self, function: Callable[[T], None], argument: T) -> None:

@@ -261,3 +261,12 @@ def test_uid_with_leading_zeros_gives_no_warning() -> None:  # each was kept, wi
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert is_storage("1.2.840.10.0085.1.4.1.1.2")
+
+
+def test_queries_come_in_what_can_be_read_and_not_in_what_the_sender_prefers() -> None:
+    find = "1.2.840.10008.5.1.4.1.2.2.1"
+    request = a_request(context(1, find, "1.2.840.10008.1.2.2", IMPLICIT, EXPLICIT))
+    everything = negotiate(request, supported=lambda _: True)
+    assert [(one.result, one.transfer_syntax) for one in everything.answers] == [(0, IMPLICIT)]
+    request = a_request(context(1, find, "1.2.840.10008.1.2.2"))
+    assert negotiate(request, supported=lambda _: True).answers[0].result == 4

@@ -8,11 +8,12 @@ from router.config.access import IdentityPolicy, User
 from router.config.settings import Listener, Modality, Operation, Settings
 from router.dicom.codes import UserIdentityKind
 from router.dicom.negotiation import AssociateRequest, UserIdentity
-from router.receive.admission import Admission, Refusal, admit
+from router.receive.admission import Admission, Refusal, admit, is_performed
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+WORKLIST = "1.2.840.10008.5.1.4.31"
 HERE = "10.0.0.5"
 ADDRESSES = {"10.0.0.5": {"10.0.0.5"}, "pacs.example": {"10.0.0.7", "fd00::7"}}
 
@@ -50,6 +51,20 @@ def test_a_modality_may_do_what_its_entry_says() -> None:
     assert verdict.allows(CT)
     assert verdict.allows("1.3.46.670589.2.3.1.1")  # a private storage class
     assert not verdict.allows(VERIFICATION)
+    assert not verdict.allows(FIND)
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_queries_are_answered_where_there_is_an_index_to_those_who_may_ask(index: bool) -> None:
+    may_ask = Settings(index=index, modalities={"ct": modality(accept=(Operation.FIND,))})
+    verdict = decide(may_ask)
+    assert isinstance(verdict, Admission)
+    assert verdict.allows(FIND) is index
+    assert not verdict.allows(CT)
+    assert not verdict.allows(WORKLIST)
+    assert is_performed(may_ask, FIND) is index
+    verdict = decide(Settings(index=index, accept_unknown=(Operation.STORE,)), calling="NOBODY")
+    assert isinstance(verdict, Admission)
     assert not verdict.allows(FIND)
 
 

@@ -23,6 +23,7 @@ from router.spool import Spool
 from router.spool.orders import Action
 from tests.spool.samples import (
     META,
+    MIB,
     append,
     arrival,
     claim,
@@ -328,3 +329,23 @@ async def test_what_a_lane_does_not_wait_for_is_left_to_its_claim(spool: Spool, 
     await spool.route([Routed(key=instance.key, decision=decision("pacs"), instance=instance)], clock.now())
     assert {q.state for q in await spool.depths()} == {DeliveryState.PENDING}
     assert len(await claim(spool, clock)) == 1
+
+
+async def test_who_follows_is_told_of_what_is_stored_and_released(spool: Spool, clock: ManualClock) -> None:
+    told: list[int] = []
+    spool.follow(told.extend)
+    first = await append(spool, 1)
+    assert told == [first.key]  # before its sender is
+    large = await append(spool, 2, 2 * MIB)
+    second = await append(spool, 3)
+    assert set(told) == {first.key, large.key, second.key}
+    keys = [first.key, large.key, second.key, 12345]
+    assert {one.key for one in await spool.held(keys)} == set(keys[:3])
+    assert set(await spool.live_keys()) == set(keys[:3])
+    told.clear()
+    await spool.route([routed(first), routed(large)], clock.now())  # to nobody
+    await spool.sync()
+    while set(told) != {first.key, large.key}:
+        await anyio.lowlevel.checkpoint()
+    assert [one.key for one in await spool.held(keys)] == [second.key]
+    assert list(await spool.live_keys()) == [second.key]

@@ -95,6 +95,11 @@ TABLE = (
         mutations=100,
     ),
     Target(
+        name="inquiry",
+        says="what callers ask by query and retrieve, and what they are answered",
+        reaches="router.dicom.inquiry.matcher",
+    ),
+    Target(
         name="part10",
         says="files: meta information, tags for rules, identity, and the path of a folder destination",
         reaches="router.dicom.values.convert_value",

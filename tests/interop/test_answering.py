@@ -1,0 +1,204 @@
+"""DCMTK, Orthanc, pynetdicom and our own commands ask a gateway that holds a study."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+
+from router import samples
+from tests.peers import PATIENCE_S, require, wait_until
+from tests.peers.gateway import Gateway, modality, router, send_all_to
+from tests.peers.orthanc import Orthanc
+from tests.peers.sink import Sink
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(170)]
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A gateway and what it holds."""
+
+    gateway: Gateway
+    files: dict[str, Path]  # by SOP Instance UID
+    study: str
+    sink: Sink
+
+
+def configuration(sink: Sink, **more: object) -> dict[str, object]:
+    return {
+        "index": True,
+        "retention": "1h",
+        "accept_unknown": ["echo", "store", "find", "move", "get"],
+        "modalities": {
+            "out": modality(sink.port, "SINK"),
+            "mute": {"ae_title": "MUTE", "host": "127.0.0.1", "port": 104, "accept": ["echo", "store"]},
+        },
+        "rules": send_all_to("out"),
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = samples.generate(tmp_path_factory.mktemp("files"), ct_slices=5, mr_slices=3, bundled=False)
+    return {sample.sop_instance_uid: sample.path for sample in made}
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> Iterator[Held]:
+    directory = tmp_path_factory.mktemp("answering")
+    with (
+        Sink(directory / "sink", "--ae-title", "SINK", keep=True) as sink,
+        Gateway(directory / "gateway", configuration(sink)) as gateway,
+    ):
+        store(gateway, files.values())
+        study = str(dcmread(next(iter(files.values())), stop_before_pixels=True).StudyInstanceUID)
+        yield Held(gateway=gateway, files=files, study=study, sink=sink)
+
+
+def store(gateway: Gateway, paths: Iterable[Path]) -> None:
+    done = router("send", f"ROUTER@127.0.0.1:{gateway.port}", *map(str, paths))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def find(gateway: Gateway, *options: str) -> list[dict[str, object]]:
+    done = router("find", f"ROUTER@127.0.0.1:{gateway.port}", "--json", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def dcmtk(program: str, gateway: Gateway, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [require(program), "-v", "-aec", "ROUTER", *options, "127.0.0.1", str(gateway.port)]
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
+    )
+
+
+def keys(*pairs: str) -> list[str]:
+    return [option for pair in pairs for option in ("-k", pair)]
+
+
+# C-FIND
+
+
+@pytest.mark.parametrize("root", ["-S", "-P"])
+def test_findscu(held: Held, root: str) -> None:
+    above = ["PatientID=SAMPLE-1"] if root == "-P" else []
+    wanted = keys("QueryRetrieveLevel=STUDY", "NumberOfStudyRelatedInstances", "StudyDate=20260101-", *above)
+    said = dcmtk("findscu", held.gateway, root, *wanted)
+    assert said.returncode == 0, said.stderr
+    whole = said.stdout + said.stderr
+    assert "Find Response: 1 (Pending)" in whole
+    assert f"[{len(held.files)}]" in whole
+
+
+def test_findscu_cancels(held: Held, tmp_path: Path) -> None:
+    """Cancelled after the first of many matches; dcmtk's answers are counted by the files it writes."""
+    series = dcmread(held.files[next(iter(held.files))], stop_before_pixels=True).SeriesInstanceUID
+    level = ("QueryRetrieveLevel=IMAGE", f"StudyInstanceUID={held.study}", f"SeriesInstanceUID={series}")
+    said = dcmtk("findscu", held.gateway, "-S", "--cancel", "1", *keys(*level, "SOPInstanceUID"))
+    assert said.returncode == 0, said.stderr
+    assert find(held.gateway) != []  # it goes on
+
+
+def test_pynetdicom_asks(held: Held) -> None:
+    entity = AE("ASKER")
+    entity.add_requested_context(STUDY_ROOT_FIND)
+    association = entity.associate("127.0.0.1", held.gateway.port, ae_title="ROUTER")
+    assert association.is_established
+    question = Dataset()
+    question.QueryRetrieveLevel, question.StudyInstanceUID = "SERIES", held.study
+    question.Modality, question.NumberOfSeriesRelatedInstances = "C*", ""
+    found = [(status.Status, match) for status, match in association.send_c_find(question, STUDY_ROOT_FIND)]
+    question.StudyInstanceUID = ""
+    (refused,) = [status.Status for status, _ in association.send_c_find(question, STUDY_ROOT_FIND)]
+    association.release()
+    assert [status for status, _ in found] == [0xFF00, 0xFF00, 0x0000]
+    assert {match.Modality for _, match in found if match} == {"CT", "CR"}
+    assert {match.RetrieveAETitle for _, match in found if match} == {"ROUTER"}
+    assert refused == 0xA900
+
+
+def orthanc_of(held: Held, directory: Path) -> Orthanc:
+    ours = ["ROUTER", "127.0.0.1", held.gateway.port]
+    return Orthanc(directory, {"DicomModalities": {"gateway": ours}})
+
+
+def post(orthanc: Orthanc, path: str, body: object) -> dict[str, object]:
+    found: dict[str, object] = json.loads(orthanc._request(path, "POST", json.dumps(body).encode()))
+    return found
+
+
+def test_orthanc_asks(held: Held, tmp_path: Path) -> None:
+    with orthanc_of(held, tmp_path / "orthanc") as orthanc:
+        question = {"Level": "Study", "Query": {"PatientName": "müller*", "ModalitiesInStudy": "MR"}}
+        asked = post(orthanc, "/modalities/gateway/query", question)
+        answers = json.loads(orthanc._request(f"/queries/{asked['ID']}/answers"))
+        assert len(answers) == 1
+        content = json.loads(orthanc._request(f"/queries/{asked['ID']}/answers/0/content?simplify"))
+        assert content["StudyInstanceUID"] == held.study
+        assert content["PatientName"] == "Müller^Maria"
+
+
+def test_who_may_not_ask(held: Held) -> None:
+    said = dcmtk("findscu", held.gateway, "-S", "-aet", "MUTE", *keys("QueryRetrieveLevel=STUDY"))
+    assert said.returncode != 0
+    assert "No Acceptable Presentation Contexts" in said.stderr
+    refused = held.gateway.metrics()
+    assert refused['dicom_router_presentation_contexts_refused_total{reason="not_allowed"}'] >= 1
+
+
+def test_without_the_index_no_such_class_is_known(tmp_path: Path) -> None:
+    with Gateway(tmp_path / "gateway", {"accept_unknown": ["echo", "store", "find"]}) as gateway:
+        said = dcmtk("findscu", gateway, "-S", *keys("QueryRetrieveLevel=STUDY"))
+        assert "No Acceptable Presentation Contexts" in said.stderr
+        name = 'dicom_router_presentation_contexts_refused_total{reason="abstract_syntax_not_supported"}'
+        assert gateway.metrics()[name] == 1
+        assert not (gateway.data_dir / "index.db").exists()
+
+
+# What becomes of the index
+
+
+def test_what_was_delivered_and_is_not_kept_is_gone(tmp_path: Path, files: dict[str, Path]) -> None:
+    with (
+        Sink(tmp_path / "sink", "--ae-title", "SINK") as sink,
+        Gateway(tmp_path / "gateway", configuration(sink, retention="0s")) as gateway,
+    ):
+        store(gateway, files.values())
+        gateway.wait_quiet()
+        wait_until(lambda: find(gateway) == [], "nothing is held")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_killed_and_started_again(tmp_path: Path, files: dict[str, Path], lost: bool) -> None:
+    with (
+        Sink(tmp_path / "sink", "--ae-title", "SINK") as sink,
+        Gateway(tmp_path / "gateway", configuration(sink)) as gateway,
+    ):
+        store(gateway, list(files.values())[:5])
+        assert number_held(gateway) == 5
+        store(gateway, list(files.values())[5:])
+        gateway.kill()
+        if lost:
+            for path in gateway.data_dir.glob("index.db*"):
+                path.unlink()
+        gateway.start()
+        assert number_held(gateway) == len(files)
+
+
+def number_held(gateway: Gateway) -> int:
+    (study,) = find(gateway)
+    number = study["NumberOfStudyRelatedInstances"]
+    assert isinstance(number, int)
+    return number
