@@ -170,7 +170,7 @@ class Gateway:
         rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
         web = clients(keys.clients)
         lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, web=web, workshop=workshop)
-        queries = QueryService(spool, lambda: self._settings, clock, telemetry)
+        queries = QueryService(spool, lambda: self._settings, clock, telemetry, keys.clients)
         receiver = Receiver(
             spool, lambda: self._settings, clock, telemetry,
             on_refused=auditor.refused, inquiries=queries.answering,

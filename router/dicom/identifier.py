@@ -7,7 +7,7 @@ lists); read by pydicom, with each value in the character set that its data set 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -107,6 +107,12 @@ def encode_identifier(query: Query, transfer_syntax_uid: str) -> bytes:
         is_implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
         encodings=_encodings(character_set),
     )
+
+
+def encode_elements(texts: Mapping[int, str], transfer_syntax_uid: str) -> bytes:
+    """A data set of some elements in ASCII, by tag, as an identifier is written."""
+    is_implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+    return _encode_tree(dict(texts), is_implicit=is_implicit, encodings=[])
 
 
 def check_identifier(query: Query) -> None:

@@ -7,11 +7,12 @@ is left out of the answer and told by FF01 (PS3.4 §C.4.1.1.4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from router.dicom.codes import IMPLICIT_VR_LITTLE_ENDIAN, MAX_UID_LENGTH
 from router.dicom.holdings import COUNTED, LEVEL_OF, RANK, Values, tag_of
-from router.dicom.identifier import Match, encode_identifier
+from router.dicom.identifier import Match, encode_elements, encode_identifier
 from router.dicom.matching import Matches, matcher
 from router.dicom.query import LEVEL_WORDS, UNIQUE_KEYS, Key, Level, Model, Query, levels_of
 from router.dicom.tagpath import parse, vr_of
@@ -23,6 +24,8 @@ _SILENT = frozenset((_LEVEL, _CHARACTER_SET, 0x00080053, 0x00080201))  # say how
 _WORDS = {word: level for level, word in LEVEL_WORDS.items()}
 _UNIQUE_TAGS = {level: tag_of(keyword) for level, keyword in UNIQUE_KEYS.items()}
 _WILDCARDS = frozenset("*?")
+_FAILED_UIDS = 0x00080058
+MOST_FAILED = 0xFFFE // (MAX_UID_LENGTH + 1)  # in an element of explicit VR
 
 
 class Unanswerable(Exception):
@@ -138,6 +141,15 @@ def encode_answer(inquiry: Inquiry, values: Values, *, ae_title: str, transfer_s
             key if _is_sound(query, key, transfer_syntax_uid) else replace(key, value="") for key in keys
         )
         return encode_identifier(replace(query, keys=sound), transfer_syntax_uid)
+
+
+def encode_failed(sop_instance_uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
+    """The identifier of a retrieval's last response: Failed SOP Instance UID List (PS3.4 §C.4.2.1.4.2).
+
+    In explicit VR it has room for 64 kB of them; the count says how many there are.
+    """
+    room = len(sop_instance_uids) if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN else MOST_FAILED
+    return encode_elements({_FAILED_UIDS: "\\".join(sop_instance_uids[:room])}, transfer_syntax_uid)
 
 
 def _is_sound(query: Query, key: Key, transfer_syntax_uid: str) -> bool:

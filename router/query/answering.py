@@ -10,121 +10,52 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from enum import StrEnum
 
 import anyio
 from anyio import to_thread
 
 from router.config.settings import Operation, Settings
+from router.config.tls import ModalityTls
 from router.dicom.codes import CommandField, Status
-from router.dicom.dimse import Command, SubOperations, query_rsp
-from router.dicom.events import CommandReceived, DataReceived, ReleaseRequested
+from router.dicom.dimse import Command
 from router.dicom.identifier import decode_identifier
 from router.dicom.inquiry import Inquiry, Unanswerable, encode_answer, read_inquiry
 from router.dicom.negotiation import AcceptedContext
-from router.dicom.pdu import frame_data_set
-from router.dicom.query import FIND_CLASSES, Model
+from router.dicom.query import FIND_CLASSES, MOVE_CLASSES, Model
 from router.dicom.statuses import PENDING_WITH_DOUBT
-from router.errors import RemoteProtocolError
+from router.errors import RemoteProtocolError, StorageError
 from router.logs import get_logger
 from router.net.connection import Connection
+from router.net.credentials import Credentials
 from router.net.rate import peer_key
+from router.query.dialogue import Dialogue, Ended
 from router.query.feeding import Feeder
 from router.query.index import Index, IndexFailed, Look
+from router.query.retrieval import (
+    CANNOT_COUNT,
+    MOST_INSTANCES,
+    UNKNOWN_DESTINATION,
+    Retrieval,
+    Store,
+    Target,
+    destination_of,
+)
 from router.telemetry import Telemetry
 
-REQUEST_CAP_BYTES = 256 * 1024  # of a request's identifier: a list of 4,000 UIDs
 CATCH_UP_S = 10.0  # for the index to hold what was acknowledged before the question
 STEP = 64  # matches in one step
 STEP_LOOKED_AT = 2000  # or so many that do not match: some 50 ms
 
-_OPERATIONS: Mapping[int, Operation] = {CommandField.C_FIND_RQ: Operation.FIND}
-_MODELS = {FIND_CLASSES[model]: model for model in (Model.PATIENT, Model.STUDY)}
-_CLASSES: Mapping[int, frozenset[str]] = {CommandField.C_FIND_RQ: frozenset(_MODELS)}
+_OPERATIONS: Mapping[int, Operation] = {
+    CommandField.C_FIND_RQ: Operation.FIND,
+    CommandField.C_MOVE_RQ: Operation.MOVE,
+}
+_CLASSES: Mapping[Operation, Mapping[str, Model]] = {  # by SOP class; there is no worklist here
+    operation: {classes[model]: model for model in (Model.PATIENT, Model.STUDY)}
+    for operation, classes in ((Operation.FIND, FIND_CLASSES), (Operation.MOVE, MOVE_CLASSES))
+}
 
 log = get_logger("query")
-
-
-class Ended(StrEnum):
-    """How a query or retrieval ended: the label of the metric."""
-
-    SUCCESS = "success"
-    WARNING = "warning"  # not everything could be sent
-    CANCELLED = "cancelled"
-    REFUSED = "refused"  # the question fits no model, or its destination is not known
-    BUSY = "busy"  # too many at once, or the index is not there yet
-    FAILED = "failed"
-    LOST = "lost"  # the association ended before it was answered
-
-
-class Dialogue:
-    """One request and its responses, on the association on which it came."""
-
-    def __init__(self, connection: Connection, context: AcceptedContext, command: Command) -> None:
-        self.connection = connection
-        self.context = context
-        self.command = command
-        self.is_cancelled = False
-
-    async def read_identifier(self) -> bytes | None:
-        """The whole identifier; None where it is longer than any request's is."""
-        parts: list[bytes] = []
-        size, is_complete = 0, not self.command.has_data_set
-        while not is_complete:
-            data = await self.connection.next_event()
-            assert isinstance(data, DataReceived)  # noqa: S101 - the association lets nothing else follow
-            size += sum(map(len, data.fragments))
-            if size <= REQUEST_CAP_BYTES:
-                parts += map(bytes, data.fragments)
-            is_complete = data.last
-        return b"".join(parts) if size <= REQUEST_CAP_BYTES else None
-
-    def queue(
-        self,
-        status: int,
-        identifier: bytes = b"",
-        *,
-        comment: str = "",
-        counts: SubOperations | None = None,
-    ) -> None:
-        """Queue a response; what is pending is followed by others."""
-        association = self.connection.association
-        response = query_rsp(
-            self.command, status, comment=comment, has_data_set=bool(identifier), sub_operations=counts
-        )
-        is_last = status not in (Status.PENDING, PENDING_WITH_DOUBT)
-        association.send_message(self.context.id, response, is_last=is_last)
-        if identifier:
-            framed, gaps = frame_data_set(self.context.id, len(identifier), association.peer_max_pdu_bytes)
-            at = 0
-            for gap in gaps:
-                gap[:] = identifier[at : at + len(gap)]
-                at += len(gap)
-            association.send_data(framed)
-
-    async def flush(self) -> None:
-        """Send what is queued; the association's own limits bound the wait."""
-        await self.connection.flush()
-
-    async def listen(self) -> bool:
-        """Whether to stop: the peer has cancelled, or wants to go. Raises where the association is over.
-
-        Requests that came meanwhile stay for whoever serves the association.
-        """
-        while not self.is_cancelled:
-            event = self.connection.peek()
-            if event is None:
-                if self.connection.has_event:
-                    await self.connection.next_event()  # raises
-                break
-            if isinstance(event, ReleaseRequested):
-                self.is_cancelled = True
-            elif isinstance(event, CommandReceived) and event.command.field == CommandField.C_CANCEL_RQ:
-                await self.connection.next_event()
-                self.is_cancelled = event.command.responded_to == self.command.message_id
-            else:
-                break
-        return self.is_cancelled
 
 
 class Places:
@@ -162,18 +93,28 @@ class Answering:
     """Answers for one gateway. Belongs to the event loop."""
 
     def __init__(
-        self, index: Index, feeder: Feeder, settings: Callable[[], Settings], telemetry: Telemetry
+        self,
+        index: Index,
+        feeder: Feeder,
+        store: Store,
+        settings: Callable[[], Settings],
+        telemetry: Telemetry,
+        keys: Mapping[ModalityTls, Credentials],
     ) -> None:
         self._index = index
         self._feeder = feeder
+        self._store = store
         self._settings = settings
         self._telemetry = telemetry
+        self._keys = keys
         self._places = Places()
 
     def takes(self, context: AcceptedContext, command: Command) -> bool:
         """Whether this is a request for it: an operation on a SOP class that has it."""
-        classes = _CLASSES.get(command.field, frozenset())
-        return not command.problem and command.sop_class_uid == context.abstract_syntax in classes
+        operation = _OPERATIONS.get(command.field)
+        if operation is None or command.problem or command.sop_class_uid != context.abstract_syntax:
+            return False
+        return context.abstract_syntax in _CLASSES[operation]
 
     async def answer(self, connection: Connection, context: AcceptedContext, command: Command) -> None:
         """Read the identifier of a request that it takes, and answer it to its end."""
@@ -193,28 +134,44 @@ class Answering:
             return await _refuse(dialogue, Status.OUT_OF_RESOURCES, "too many queries at once", Ended.BUSY)
         async with self._places.taken(dialogue.connection):
             try:
-                inquiry = await self._inquiry(dialogue, identifier)
+                inquiry = _inquiry(dialogue, operation, identifier)
             except (Unanswerable, RemoteProtocolError) as error:
                 comment = str(error) if isinstance(error, Unanswerable) else "the identifier cannot be read"
                 return await _refuse(dialogue, Status.DATA_SET_MISMATCH, comment, Ended.REFUSED)
             if not await self._feeder.settle(CATCH_UP_S):
                 log.warning("query refused: the index is not up to date", problem=self._feeder.problem)
-                return await _refuse(
-                    dialogue, Status.OUT_OF_RESOURCES, "not ready to be asked yet", Ended.BUSY
-                )
+                comment = "not ready to be asked yet"
+                return await _refuse(dialogue, Status.OUT_OF_RESOURCES, comment, Ended.BUSY)
             try:
-                return await self._find(dialogue, inquiry)
-            except IndexFailed as error:
+                if operation is Operation.FIND:
+                    return await self._find(dialogue, inquiry)
+                return await self._retrieve(dialogue, inquiry)
+            except (IndexFailed, StorageError) as error:
                 log.error("query failed", operation=operation, detail=str(error))
-                self._feeder.doubt()
-                return await _refuse(dialogue, Status.PROCESSING_FAILURE, "the index failed", Ended.FAILED)
+                if isinstance(error, IndexFailed):
+                    self._feeder.doubt()
+                comment = "what is held could not be read"
+                return await _refuse(dialogue, Status.PROCESSING_FAILURE, comment, Ended.FAILED)
 
-    async def _inquiry(self, dialogue: Dialogue, identifier: bytes | None) -> Inquiry:
-        if not identifier:
-            raise Unanswerable("no identifier" if identifier is not None else "the identifier is too long")
-        model = _MODELS[dialogue.context.abstract_syntax]
-        match = decode_identifier(identifier, dialogue.context.transfer_syntax)
-        return read_inquiry(model, match)
+    async def _retrieve(self, dialogue: Dialogue, inquiry: Inquiry) -> Ended:
+        """C-MOVE: sub-operations towards a modality that we know."""
+        settings = self._settings()
+        modality = destination_of(settings, dialogue.command.move_destination)
+        if modality is None:
+            comment = "no modality of that AE title may be sent to"
+            return await _refuse(dialogue, UNKNOWN_DESTINATION, comment, Ended.REFUSED)
+        targets = await to_thread.run_sync(self._select, inquiry)
+        if len(targets) > MOST_INSTANCES:
+            comment = "more instances than can be counted: ask for less"
+            return await _refuse(dialogue, CANNOT_COUNT, comment, Ended.REFUSED)
+        ended = await Retrieval(self._store, dialogue, targets).move(modality, settings, self._keys)
+        if ended in (Ended.WARNING, Ended.FAILED):  # some of it may be damaged, and is not held then
+            self._feeder.changed([target.key for target in targets])
+        return ended
+
+    def _select(self, inquiry: Inquiry) -> list[Target]:
+        with self._index.look() as look:
+            return [Target(key=key, sop_instance_uid=uid) for key, uid in look.select(inquiry)]
 
     async def _find(self, dialogue: Dialogue, inquiry: Inquiry) -> Ended:
         """C-FIND: a pending response for each match, in small steps, and the end."""
@@ -235,6 +192,14 @@ class Answering:
         dialogue.queue(Status.CANCEL if dialogue.is_cancelled else Status.SUCCESS)
         await dialogue.flush()
         return Ended.CANCELLED if dialogue.is_cancelled else Ended.SUCCESS
+
+
+def _inquiry(dialogue: Dialogue, operation: Operation, identifier: bytes | None) -> Inquiry:
+    if not identifier:
+        raise Unanswerable("no identifier" if identifier is not None else "the identifier is too long")
+    model = _CLASSES[operation][dialogue.context.abstract_syntax]
+    match = decode_identifier(identifier, dialogue.context.transfer_syntax)
+    return read_inquiry(model, match, is_retrieval=operation is not Operation.FIND)
 
 
 def _answers(

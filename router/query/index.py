@@ -269,12 +269,13 @@ class Look:
             for (tag, _), value in zip(counts, row, strict=True)
         }
 
-    def select(self, inquiry: Inquiry) -> array[int]:
-        """The keys of the instances that a retrieval names, in the order in which they came."""
+    def select(self, inquiry: Inquiry) -> Iterator[tuple[int, str]]:
+        """Key and SOP Instance UID of what a retrieval names, in the order in which it came."""
         where, bindings = _where(inquiry)
-        sql = f"SELECT max(key) AS key FROM instances WHERE {where} GROUP BY uid ORDER BY key"
+        sql = f"SELECT max(key) AS key, uid FROM instances WHERE {where} GROUP BY uid ORDER BY key"
         try:
-            return array("q", (int(str(key)) for (key,) in self._connection.execute(sql, bindings)))
+            for key, uid in self._connection.execute(sql, bindings):
+                yield int(str(key)), str(uid)
         except apsw.Error as error:
             raise _failed(error) from error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from router.clock import Clock
 from router.config.settings import Settings
+from router.config.tls import ModalityTls
+from router.net.credentials import Credentials
 from router.query.answering import Answering
 from router.query.feeding import Feeder
 from router.query.index import Index
@@ -17,14 +19,19 @@ class QueryService:
     """A gateway's; without ``index: true`` it does nothing and costs nothing."""
 
     def __init__(
-        self, spool: Spool, settings: Callable[[], Settings], clock: Clock, telemetry: Telemetry
+        self,
+        spool: Spool,
+        settings: Callable[[], Settings],
+        clock: Clock,
+        telemetry: Telemetry,
+        keys: Mapping[ModalityTls, Credentials],
     ) -> None:
         self._feeder: Feeder | None = None
         self.answering: Answering | None = None  # None: queries are not answered
         if settings().index:
             index = Index(settings().data_dir)
             self._feeder = Feeder(spool, index, clock)
-            self.answering = Answering(index, self._feeder, settings, telemetry)
+            self.answering = Answering(index, self._feeder, spool, settings, telemetry, keys)
             spool.follow(self._feeder.changed)
 
     def warnings(self) -> tuple[str, ...]:

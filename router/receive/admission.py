@@ -25,11 +25,15 @@ from router.dicom.negotiation import (
     is_storage,
     is_storage_or_verification,
 )
-from router.dicom.query import FIND_CLASSES, Model
+from router.dicom.query import FIND_CLASSES, MOVE_CLASSES, Model
 
 # What is answered of query and retrieve where there is an index, by abstract syntax
 QUERIES: Mapping[str, Operation] = MappingProxyType(
-    {FIND_CLASSES[model]: Operation.FIND for model in (Model.PATIENT, Model.STUDY)}
+    {
+        classes[model]: operation
+        for operation, classes in ((Operation.FIND, FIND_CLASSES), (Operation.MOVE, MOVE_CLASSES))
+        for model in (Model.PATIENT, Model.STUDY)
+    }
 )
 
 ADVICE: Mapping[str, str] = MappingProxyType(

@@ -9,8 +9,15 @@ from pydicom.filewriter import write_dataset
 
 from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from router.dicom.holdings import LEVEL_OF, tag_of
-from router.dicom.identifier import Match, decode_identifier, encode_identifier
-from router.dicom.inquiry import Inquiry, Unanswerable, encode_answer, read_inquiry
+from router.dicom.identifier import Match, decode_identifier, encode_identifier, failed_uids
+from router.dicom.inquiry import (
+    MOST_FAILED,
+    Inquiry,
+    Unanswerable,
+    encode_answer,
+    encode_failed,
+    read_inquiry,
+)
 from router.dicom.query import DEFAULT_KEYS, Key, Level, Model, Query
 from router.dicom.tagpath import parse
 
@@ -139,3 +146,12 @@ def test_everything_that_our_own_find_asks_for_by_default_is_known() -> None:
     for level, keywords in DEFAULT_KEYS.items():
         for keyword in keywords:
             assert tag_of(keyword) in LEVEL_OF, (level, keyword)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_list_of_what_failed(syntax: str) -> None:
+    few = ("1.2.3", "1.2.4")
+    assert failed_uids(decode_identifier(encode_failed(few, syntax), syntax)) == few
+    many = [f"{'1' * 58}.{number:05}" for number in range(10_000, 12_000)]
+    listed = failed_uids(decode_identifier(encode_failed(many, syntax), syntax))
+    assert list(listed) == (many if syntax == IMPLICIT_VR_LITTLE_ENDIAN else many[:MOST_FAILED])

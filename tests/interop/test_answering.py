@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from router import samples
+from tests.corpus import read_part10
 from tests.peers import PATIENCE_S, require, wait_until
 from tests.peers.gateway import Gateway, modality, router, send_all_to
 from tests.peers.orthanc import Orthanc
@@ -32,14 +33,17 @@ class Held:
     files: dict[str, Path]  # by SOP Instance UID
     study: str
     sink: Sink
+    orthanc: Orthanc
 
 
-def configuration(sink: Sink, **more: object) -> dict[str, object]:
+def configuration(sink: Sink, orthanc: Orthanc | None = None, **more: object) -> dict[str, object]:
+    peers = {"orthanc": modality(orthanc.port, "ORTHANC")} if orthanc is not None else {}
     return {
         "index": True,
         "retention": "1h",
         "accept_unknown": ["echo", "store", "find", "move", "get"],
         "modalities": {
+            **peers,
             "out": modality(sink.port, "SINK"),
             "mute": {"ae_title": "MUTE", "host": "127.0.0.1", "port": 104, "accept": ["echo", "store"]},
         },
@@ -59,11 +63,13 @@ def held(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> It
     directory = tmp_path_factory.mktemp("answering")
     with (
         Sink(directory / "sink", "--ae-title", "SINK", keep=True) as sink,
-        Gateway(directory / "gateway", configuration(sink)) as gateway,
+        Orthanc(directory / "orthanc") as orthanc,
+        Gateway(directory / "gateway", configuration(sink, orthanc)) as gateway,
     ):
+        orthanc.knows("gateway", "ROUTER", gateway.port)
         store(gateway, files.values())
         study = str(dcmread(next(iter(files.values())), stop_before_pixels=True).StudyInstanceUID)
-        yield Held(gateway=gateway, files=files, study=study, sink=sink)
+        yield Held(gateway=gateway, files=files, study=study, sink=sink, orthanc=orthanc)
 
 
 def store(gateway: Gateway, paths: Iterable[Path]) -> None:
@@ -129,25 +135,20 @@ def test_pynetdicom_asks(held: Held) -> None:
     assert refused == 0xA900
 
 
-def orthanc_of(held: Held, directory: Path) -> Orthanc:
-    ours = ["ROUTER", "127.0.0.1", held.gateway.port]
-    return Orthanc(directory, {"DicomModalities": {"gateway": ours}})
-
-
 def post(orthanc: Orthanc, path: str, body: object) -> dict[str, object]:
-    found: dict[str, object] = json.loads(orthanc._request(path, "POST", json.dumps(body).encode()))
+    found: dict[str, object] = json.loads(orthanc.post(path, body))
     return found
 
 
-def test_orthanc_asks(held: Held, tmp_path: Path) -> None:
-    with orthanc_of(held, tmp_path / "orthanc") as orthanc:
-        question = {"Level": "Study", "Query": {"PatientName": "müller*", "ModalitiesInStudy": "MR"}}
-        asked = post(orthanc, "/modalities/gateway/query", question)
-        answers = json.loads(orthanc._request(f"/queries/{asked['ID']}/answers"))
-        assert len(answers) == 1
-        content = json.loads(orthanc._request(f"/queries/{asked['ID']}/answers/0/content?simplify"))
-        assert content["StudyInstanceUID"] == held.study
-        assert content["PatientName"] == "Müller^Maria"
+def test_orthanc_asks_and_fetches_by_move(held: Held) -> None:
+    question = {"Level": "Study", "Query": {"PatientName": "müller*", "ModalitiesInStudy": "MR"}}
+    asked = post(held.orthanc, "/modalities/gateway/query", question)
+    content = json.loads(held.orthanc.get(f"/queries/{asked['ID']}/answers/0/content?simplify"))
+    assert content["StudyInstanceUID"] == held.study
+    assert content["PatientName"] == "Müller^Maria"
+    post(held.orthanc, f"/queries/{asked['ID']}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})
+    sent = {path: read_part10(path) for path in held.files.values()}
+    assert held.orthanc.data_sets() == {one.sop_instance_uid: one.sha256 for one in sent.values()}
 
 
 def test_who_may_not_ask(held: Held) -> None:
@@ -165,6 +166,31 @@ def test_without_the_index_no_such_class_is_known(tmp_path: Path) -> None:
         name = 'dicom_router_presentation_contexts_refused_total{reason="abstract_syntax_not_supported"}'
         assert gateway.metrics()[name] == 1
         assert not (gateway.data_dir / "index.db").exists()
+
+
+# C-MOVE
+
+
+@pytest.mark.parametrize("root", ["-S", "-P"])
+def test_movescu(held: Held, root: str) -> None:
+    before = len(held.sink.lines())
+    above = ["PatientID=SAMPLE-1"] if root == "-P" else []
+    wanted = keys("QueryRetrieveLevel=STUDY", f"StudyInstanceUID={held.study}", *above)
+    said = dcmtk("movescu", held.gateway, root, "-aem", "SINK", *wanted)
+    assert said.returncode == 0, said.stderr
+    assert "Received Final Move Response (Success)" in said.stdout + said.stderr
+    arrived = {line.sop_instance_uid: line for line in held.sink.lines()[before:]}
+    assert arrived.keys() == held.files.keys()
+    for uid, path in held.files.items():
+        sent = read_part10(path)
+        assert arrived[uid].sha256 == sent.sha256
+        assert arrived[uid].transfer_syntax_uid == sent.transfer_syntax_uid
+
+
+def test_movescu_to_nobody(held: Held) -> None:
+    wanted = keys("QueryRetrieveLevel=STUDY", f"StudyInstanceUID={held.study}")
+    said = dcmtk("movescu", held.gateway, "-S", "-aem", "NOBODY", *wanted)
+    assert "MoveDestinationUnknown" in said.stdout + said.stderr
 
 
 # What becomes of the index

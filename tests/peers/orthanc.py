@@ -76,6 +76,19 @@ class Orthanc:
             raise ProgramError(f"Orthanc answers {answer.status} to {method} {path}")
         return body
 
+    def get(self, path: str) -> bytes:
+        """What it answers to GET."""
+        return self._request(path)
+
+    def post(self, path: str, body: object) -> bytes:
+        """What it answers to POST with JSON."""
+        return self._request(path, "POST", json.dumps(body).encode())
+
+    def knows(self, name: str, ae_title: str, port: int) -> None:
+        """Have it know a peer on loopback."""
+        block = {"AET": ae_title, "Host": "127.0.0.1", "Port": port}
+        self._request(f"/modalities/{name}", "PUT", json.dumps(block).encode())
+
     def identifiers(self) -> list[str]:
         """Orthanc's own identifiers of the instances it holds."""
         found: list[str] = json.loads(self._request("/instances"))

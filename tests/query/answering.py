@@ -19,6 +19,7 @@ from router.dicom.identifier import Match
 from router.dicom.part10 import file_meta
 from router.dicom.query import Level, Model, find_query, parse_keys
 from router.model import Arrival, Decision, Instance, Origin, Priority, Routed
+from router.net.connection import Connection
 from router.net.listener import ListeningPort
 from router.query.find import FindEnded, find
 from router.query.service import QueryService
@@ -58,9 +59,11 @@ async def put(spool: Spool, study: str, series: str, uid: str, **values: object)
     return await put_bytes(spool, uid, data_set(study, series, uid, **values))
 
 
-async def put_bytes(spool: Spool, uid: str, data: bytes, *, syntax: str = EXPLICIT) -> Instance:
+async def put_bytes(
+    spool: Spool, uid: str, data: bytes, *, syntax: str = EXPLICIT, sop_class: str = CT
+) -> Instance:
     arrival = Arrival(
-        sop_class_uid=CT,
+        sop_class_uid=sop_class,
         sop_instance_uid=uid,
         transfer_syntax_uid=syntax,
         origin=ORIGIN,
@@ -84,7 +87,9 @@ class Bench:
     spool: Spool
     service: QueryService
     telemetry: Telemetry
+    settings: Settings
     port: int
+    connections: list[Connection]  # that came
 
     @property
     def target(self) -> Target:
@@ -136,15 +141,28 @@ async def bench(
     clock, telemetry = SystemClock(), Telemetry()
     spool = Spool.open(directory, settings.spool, clock)
     async with spool.running():
-        service = QueryService(spool, lambda: settings, clock, telemetry)
+        service = QueryService(spool, lambda: settings, clock, telemetry, {})
         receiver = Receiver(spool, lambda: settings, clock, telemetry, inquiries=service.answering)
         listener = Listener(port=0, host="127.0.0.1", name="main", limits=limits or Limits())
-        port = ListeningPort(listener, receiver.serve, on_reject=lambda _: None)
+        connections: list[Connection] = []
+
+        async def serve(connection: Connection) -> None:
+            connections.append(connection)
+            await receiver.serve(connection)
+
+        port = ListeningPort(listener, serve, on_reject=lambda _: None)
         port.bind()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.run)
             tasks.start_soon(port.serve)
             try:
-                yield Bench(spool=spool, service=service, telemetry=telemetry, port=port.port)
+                yield Bench(
+                    spool=spool,
+                    service=service,
+                    telemetry=telemetry,
+                    settings=settings,
+                    port=port.port,
+                    connections=connections,
+                )
             finally:
                 tasks.cancel_scope.cancel()

@@ -19,7 +19,7 @@ from router.dicom.tagpath import parse
 from router.errors import AssociationError
 from router.net.connection import Connection
 from router.net.requestor import release as release_association
-from router.query import answering
+from router.query import answering, dialogue
 from router.query.index import INDEX_NAME
 from tests.dicom.wire import CT, EXPLICIT, IMPLICIT
 from tests.query.answering import Bench, bench, put, release
@@ -256,7 +256,7 @@ async def test_statuses(tmp_path: Path) -> None:
             (series, [0xA900]),
             (b"", [0xA900]),
             (b"\x08\x00\x52\x00CS\xff\xffgarbage", [0xA900]),
-            (bytes(answering.REQUEST_CAP_BYTES + 2), [0xA900]),
+            (bytes(dialogue.REQUEST_CAP_BYTES + 2), [0xA900]),
             (studies("StudyInstanceUID"), [0xFF00, 0]),
         ):
             await ask(connection, query)
