@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -183,6 +184,7 @@ def negotiate(
     allowed: Callable[[str], bool] | None = None,
     supported: Callable[[str], bool] = is_storage_or_verification,
     transfer_syntaxes: Sequence[str] | None = None,
+    only_scp: Callable[[str], bool] = lambda uid: False,
     async_ops: tuple[int, int] = (1, 1),
     user_identity_response: bytes | None = None,
 ) -> Acceptance:
@@ -192,26 +194,27 @@ def negotiate(
     result 1 where some callers may ask for them (``supported``), and 3 where nobody may. The sender's first
     transfer syntax wins, so that what it prefers to send passes on unchanged; where ``transfer_syntaxes`` is
     given, the sender's first one in it, and result 4 if there is none. Contexts that PS3.8 does not allow
-    (even id, one id twice) get result 2. ``async_ops`` answers a proposed asynchronous operations window;
-    each part is never more than was proposed. A user identity is answered only where
-    ``user_identity_response`` is given: a positive answer is a promise that somebody checked it.
+    (even id, one id twice) get result 2. With abstract syntaxes of ``only_scp`` the requestor may be SCP and
+    nothing else (for C-GET, PS3.4 §C.4.3): who has not asked for that role gets result 1. ``async_ops``
+    answers a proposed asynchronous operations window; each part is never more than was proposed. A user
+    identity is answered only where ``user_identity_response`` is given: a positive answer is a promise that
+    somebody checked it.
     """
-    is_allowed = allowed or supported
     acceptable = None if transfer_syntaxes is None else frozenset(transfer_syntaxes)
-    roles = {role.sop_class_uid: role for role in request.roles}
-    seen: dict[int, int] = {}
-    for proposed in request.contexts:
-        seen[proposed.id] = seen.get(proposed.id, 0) + 1
+    roles = _roles(request, only_scp)
+    seen = Counter(proposed.id for proposed in request.contexts)
     answers: dict[int, ContextAnswer] = {}
     contexts: dict[int, AcceptedContext] = {}
     for proposed in request.contexts:
+        role = roles.get(proposed.abstract_syntax)
         if seen[proposed.id] > 1 or proposed.id % 2 == 0:
             result, chosen = ContextResult.NO_REASON, ""
+        elif role is not None and not (role.scp or role.scu) and only_scp(role.sop_class_uid):
+            result, chosen = ContextResult.USER_REJECTION, ""
         else:
-            result, chosen = _answer(proposed, is_allowed, supported, acceptable)
+            result, chosen = _answer(proposed, allowed or supported, supported, acceptable)
         answers[proposed.id] = ContextAnswer(id=proposed.id, result=result, transfer_syntax=chosen)
         if result is ContextResult.ACCEPTANCE:
-            role = roles.get(proposed.abstract_syntax)
             contexts[proposed.id] = AcceptedContext(
                 id=proposed.id,
                 abstract_syntax=proposed.abstract_syntax,
@@ -235,6 +238,15 @@ def negotiate(
         ),
         user_identity_response=user_identity_response if wants_identity else None,
     )
+
+
+def _roles(request: AssociateRequest, only_scp: Callable[[str], bool]) -> dict[str, RoleSelection]:
+    """What the requestor asked to be, by abstract syntax; with those of ``only_scp`` an SCP, or nothing."""
+    roles = {role.sop_class_uid: role for role in request.roles}
+    for uid in {proposed.abstract_syntax for proposed in request.contexts}:
+        if only_scp(uid):
+            roles[uid] = RoleSelection(sop_class_uid=uid, scu=False, scp=uid in roles and roles[uid].scp)
+    return roles
 
 
 def _answer(

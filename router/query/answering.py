@@ -21,7 +21,7 @@ from router.dicom.dimse import Command
 from router.dicom.identifier import decode_identifier
 from router.dicom.inquiry import Inquiry, Unanswerable, encode_answer, read_inquiry
 from router.dicom.negotiation import AcceptedContext
-from router.dicom.query import FIND_CLASSES, MOVE_CLASSES, Model
+from router.dicom.query import FIND_CLASSES, GET_CLASSES, MOVE_CLASSES, Model
 from router.dicom.statuses import PENDING_WITH_DOUBT
 from router.errors import RemoteProtocolError, StorageError
 from router.logs import get_logger
@@ -49,10 +49,15 @@ STEP_LOOKED_AT = 2000  # or so many that do not match: some 50 ms
 _OPERATIONS: Mapping[int, Operation] = {
     CommandField.C_FIND_RQ: Operation.FIND,
     CommandField.C_MOVE_RQ: Operation.MOVE,
+    CommandField.C_GET_RQ: Operation.GET,
 }
 _CLASSES: Mapping[Operation, Mapping[str, Model]] = {  # by SOP class; there is no worklist here
     operation: {classes[model]: model for model in (Model.PATIENT, Model.STUDY)}
-    for operation, classes in ((Operation.FIND, FIND_CLASSES), (Operation.MOVE, MOVE_CLASSES))
+    for operation, classes in (
+        (Operation.FIND, FIND_CLASSES),
+        (Operation.MOVE, MOVE_CLASSES),
+        (Operation.GET, GET_CLASSES),
+    )
 }
 
 log = get_logger("query")
@@ -145,7 +150,7 @@ class Answering:
             try:
                 if operation is Operation.FIND:
                     return await self._find(dialogue, inquiry)
-                return await self._retrieve(dialogue, inquiry)
+                return await self._retrieve(dialogue, inquiry, operation)
             except (IndexFailed, StorageError) as error:
                 log.error("query failed", operation=operation, detail=str(error))
                 if isinstance(error, IndexFailed):
@@ -153,18 +158,22 @@ class Answering:
                 comment = "what is held could not be read"
                 return await _refuse(dialogue, Status.PROCESSING_FAILURE, comment, Ended.FAILED)
 
-    async def _retrieve(self, dialogue: Dialogue, inquiry: Inquiry) -> Ended:
-        """C-MOVE: sub-operations towards a modality that we know."""
+    async def _retrieve(self, dialogue: Dialogue, inquiry: Inquiry, operation: Operation) -> Ended:
+        """C-MOVE to a modality that we know, or C-GET."""
         settings = self._settings()
         modality = destination_of(settings, dialogue.command.move_destination)
-        if modality is None:
+        if operation is Operation.MOVE and modality is None:
             comment = "no modality of that AE title may be sent to"
             return await _refuse(dialogue, UNKNOWN_DESTINATION, comment, Ended.REFUSED)
         targets = await to_thread.run_sync(self._select, inquiry)
         if len(targets) > MOST_INSTANCES:
             comment = "more instances than can be counted: ask for less"
             return await _refuse(dialogue, CANNOT_COUNT, comment, Ended.REFUSED)
-        ended = await Retrieval(self._store, dialogue, targets).move(modality, settings, self._keys)
+        retrieval = Retrieval(self._store, dialogue, targets)
+        if operation is Operation.MOVE and modality is not None:
+            ended = await retrieval.move(modality, settings, self._keys)
+        else:
+            ended = await retrieval.get()
         if ended in (Ended.WARNING, Ended.FAILED):  # some of it may be damaged, and is not held then
             self._feeder.changed([target.key for target in targets])
         return ended

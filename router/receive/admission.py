@@ -25,13 +25,17 @@ from router.dicom.negotiation import (
     is_storage,
     is_storage_or_verification,
 )
-from router.dicom.query import FIND_CLASSES, MOVE_CLASSES, Model
+from router.dicom.query import FIND_CLASSES, GET_CLASSES, MOVE_CLASSES, Model
 
 # What is answered of query and retrieve where there is an index, by abstract syntax
 QUERIES: Mapping[str, Operation] = MappingProxyType(
     {
         classes[model]: operation
-        for operation, classes in ((Operation.FIND, FIND_CLASSES), (Operation.MOVE, MOVE_CLASSES))
+        for operation, classes in (
+            (Operation.FIND, FIND_CLASSES),
+            (Operation.MOVE, MOVE_CLASSES),
+            (Operation.GET, GET_CLASSES),
+        )
         for model in (Model.PATIENT, Model.STUDY)
     }
 )
@@ -102,7 +106,15 @@ class Admission:
             return Operation.ECHO in self.operations
         if abstract_syntax in QUERIES:
             return self.has_index and QUERIES[abstract_syntax] in self.operations
-        return Operation.STORE in self.operations and is_storage(abstract_syntax)
+        return (Operation.STORE in self.operations or self._may_get) and is_storage(abstract_syntax)
+
+    def takes_only(self, abstract_syntax: str) -> bool:
+        """Whether the peer may be sent instances of this class on its association, and may send none."""
+        return self._may_get and Operation.STORE not in self.operations and is_storage(abstract_syntax)
+
+    @property
+    def _may_get(self) -> bool:
+        return self.has_index and Operation.GET in self.operations
 
 
 def is_performed(settings: Settings, abstract_syntax: str) -> bool:

@@ -92,6 +92,7 @@ class Gate:
             request,
             allowed=verdict.allows,
             supported=partial(is_performed, settings),
+            only_scp=verdict.takes_only,
             async_ops=(1 if asks else connection.limits.window, 1),  # one query at a time
             user_identity_response=b"" if verdict.passport is not None else None,  # PS3.7 Table D.3-15
         )

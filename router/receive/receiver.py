@@ -153,6 +153,8 @@ class Receiver:
     ) -> Intake | bytes:
         """Read one instance whole, for ``_keep``; or the response that refuses it."""
         status, comment = problem_with(context, command)
+        if self._inquiries is not None and not context.as_scp:  # here it takes instances, by C-GET
+            status, comment = Status.NOT_AUTHORISED, "no role selected in which it may be sent here"
         if status == Status.SUCCESS and not self._spool.is_accepting:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway's disk is nearly full"
         if status == Status.SUCCESS and (comment := self.quotas.problem(origin.calling_ae)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, build_role, evt
 
 from router import samples
 from tests.corpus import read_part10
@@ -191,6 +191,61 @@ def test_movescu_to_nobody(held: Held) -> None:
     wanted = keys("QueryRetrieveLevel=STUDY", f"StudyInstanceUID={held.study}")
     said = dcmtk("movescu", held.gateway, "-S", "-aem", "NOBODY", *wanted)
     assert "MoveDestinationUnknown" in said.stdout + said.stderr
+
+
+# C-GET
+
+
+def test_getscu(held: Held, tmp_path: Path) -> None:
+    """It proposes what is uncompressed, and takes of the rest nothing."""
+    series = {dcmread(path, stop_before_pixels=True).SeriesInstanceUID for path in native(held).values()}
+    level = ("QueryRetrieveLevel=SERIES", f"StudyInstanceUID={held.study}")
+    (tmp_path / "out").mkdir()
+    for uid in series:
+        wanted = keys(*level, f"SeriesInstanceUID={uid}")
+        dcmtk("getscu", held.gateway, "-S", "-od", str(tmp_path / "out"), "+B", *wanted)
+    got = {one.sop_instance_uid: one.sha256 for one in map(read_part10, (tmp_path / "out").iterdir())}
+    assert got == {uid: read_part10(path).sha256 for uid, path in native(held).items()}
+
+
+def native(held: Held) -> dict[str, Path]:
+    """What getscu takes as it is."""
+    explicit = "1.2.840.10008.1.2.1"
+    return {
+        uid: path for uid, path in held.files.items() if read_part10(path).transfer_syntax_uid == explicit
+    }
+
+
+def test_pynetdicom_gets(held: Held) -> None:
+    get = "1.2.840.10008.5.1.4.1.2.2.3"
+    got: dict[str, Dataset] = {}
+
+    def store(event: evt.Event) -> int:
+        got[event.dataset.SOPInstanceUID] = event.dataset
+        return 0x0000
+
+    entity = AE("ASKER")
+    entity.add_requested_context(get)
+    heads = [dcmread(path, stop_before_pixels=True) for path in held.files.values()]
+    pairs = {(head.SOPClassUID, head.file_meta.TransferSyntaxUID) for head in heads}
+    for sop_class, syntax in pairs:
+        entity.add_requested_context(sop_class, syntax)
+    roles = [build_role(sop_class, scp_role=True) for sop_class in {pair[0] for pair in pairs}]
+    association = entity.associate(
+        "127.0.0.1",
+        held.gateway.port,
+        ae_title="ROUTER",
+        ext_neg=[*roles],
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+    )
+    assert association.is_established
+    question = Dataset()
+    question.QueryRetrieveLevel, question.StudyInstanceUID = "STUDY", held.study
+    statuses = [status for status, _ in association.send_c_get(question, get)]
+    association.release()
+    assert statuses[-1].Status == 0
+    assert statuses[-1].NumberOfCompletedSuboperations == len(held.files)
+    assert got.keys() == held.files.keys()
 
 
 # What becomes of the index

@@ -1,4 +1,4 @@
-"""``find``, ``move`` and ``get`` towards DCMTK's dcmqrscp, Orthanc and pynetdicom, as one would type them."""
+"""``find``, ``move`` and ``get`` towards DCMTK, Orthanc, pynetdicom and a gateway, as one types them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.fixture(scope="module", params=["dcmqrscp", "orthanc", "pynetdicom"])
+@pytest.fixture(scope="module", params=["dcmqrscp", "orthanc", "pynetdicom", "gateway"])
 def archive(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -102,6 +102,17 @@ def archive(
             orthanc = running.enter_context(Orthanc(directory / "peer", options))
             orthanc.upload(paths)
             target = f"ORTHANC@127.0.0.1:{orthanc.port}"
+        elif request.param == "gateway":
+            paths = files
+            configuration = {
+                "index": True,
+                "accept_unknown": ["echo", "store", "find", "move", "get"],
+                "modalities": {"sink": modality(sink.port, "SINK")},
+            }
+            gateway = running.enter_context(Gateway(directory / "peer", configuration))
+            target = f"ROUTER@127.0.0.1:{gateway.port}"
+            done = router("send", target, *map(str, paths))
+            assert done.returncode == 0, done.stdout + done.stderr
         else:
             paths = files
             pynetdicom = PynetdicomArchive(directory / "peer", paths, ("SINK", sink.port))
