@@ -170,11 +170,12 @@ class Gateway:
         rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
         web = clients(keys.clients)
         lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, web=web, workshop=workshop)
-        queries = QueryService(spool, lambda: self._settings, clock, telemetry, keys.clients)
+        queries = QueryService(
+            spool, lambda: self._settings, lambda: self._rules, clock, telemetry, keys.clients, workshop
+        )
         receiver = Receiver(
-            spool, lambda: self._settings, clock, telemetry,
-            on_refused=auditor.refused, inquiries=queries.answering,
-        )  # fmt: skip
+            spool, lambda: self._settings, clock, telemetry, on_refused=auditor.refused, queries=queries.desk
+        )
         listeners = [self._listener(one, receiver, keys, auditor) for one in settings.listeners]
         admin = Admin(
             spool=spool,
@@ -205,10 +206,9 @@ class Gateway:
                 run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance, told
             )
             parts.start_soon(self._keep_gauges, spool, lanes, balance, listeners)
-            for part in (workshop.run, lanes.run, receiver.quotas.run, queries.run, keeper.run, http.serve):
+            running = (workshop.run, lanes.run, receiver.quotas.run, queries.run, keeper.run, http.serve)
+            for part in (*running, *(listener.serve for listener in listeners)):
                 parts.start_soon(part)
-            for listener in listeners:
-                parts.start_soon(listener.serve)
             await self._announce()
             await self._stop.wait()
             await self._drain(lanes, listeners)

@@ -61,7 +61,7 @@ class Renditions:
         self._content = content
         self._clock = clock
         self._may = deliver.transcode and workshop is not None
-        self._makeable: Container[str] = _makeable() if self._may else ()
+        self._makeable: Container[str] = makeable() if self._may else ()
         self._concurrency = workshop.concurrency + 1 if workshop is not None else 0
         self._ladders: dict[tuple[str, Wish | None], tuple[Form, ...]] = {}
         self._waiting = Backlog()
@@ -232,7 +232,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _makeable() -> frozenset[str]:
+def makeable() -> frozenset[str]:
+    """The transfer syntaxes that can be made here."""
     compressed = (uid for uid in (*LOSSLESS_TARGETS, *LOSSY_TARGETS) if can_write(uid))
     return frozenset((*NATIVE_TARGETS, *compressed))
 

@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from router.config.settings import Operation, Settings
 from router.config.tls import ModalityTls
+from router.deliver.renditions import Maker
 from router.dicom.codes import CommandField, Status
 from router.dicom.dimse import Command
 from router.dicom.identifier import decode_identifier
@@ -31,6 +32,7 @@ from router.net.rate import peer_key
 from router.query.dialogue import Dialogue, Ended
 from router.query.feeding import Feeder
 from router.query.index import Index, IndexFailed, Look
+from router.query.reach import destination_of, may_see
 from router.query.retrieval import (
     CANNOT_COUNT,
     MOST_INSTANCES,
@@ -38,11 +40,12 @@ from router.query.retrieval import (
     Retrieval,
     Store,
     Target,
-    destination_of,
 )
+from router.rules import RuleSet
 from router.telemetry import Telemetry
 
 CATCH_UP_S = 10.0  # for the index to hold what was acknowledged before the question
+EDITED = "by the rules, what is sent there is edited first"
 STEP = 64  # matches in one step
 STEP_LOOKED_AT = 2000  # or so many that do not match: some 50 ms
 
@@ -103,13 +106,17 @@ class Answering:
         feeder: Feeder,
         store: Store,
         settings: Callable[[], Settings],
+        rules: Callable[[], RuleSet],
         telemetry: Telemetry,
         keys: Mapping[ModalityTls, Credentials],
+        maker: Maker | None,
     ) -> None:
+        self._maker = maker
         self._index = index
         self._feeder = feeder
         self._store = store
         self._settings = settings
+        self._rules = rules
         self._telemetry = telemetry
         self._keys = keys
         self._places = Places()
@@ -138,6 +145,9 @@ class Answering:
             self._telemetry.limit_reached(limit)
             return await _refuse(dialogue, Status.OUT_OF_RESOURCES, "too many queries at once", Ended.BUSY)
         async with self._places.taken(dialogue.connection):
+            request = dialogue.connection.association.request
+            if request is None or not self._may_see(request.calling_ae):
+                return await _refuse(dialogue, Status.NOT_AUTHORISED, EDITED, Ended.REFUSED)
             try:
                 inquiry = _inquiry(dialogue, operation, identifier)
             except (Unanswerable, RemoteProtocolError) as error:
@@ -165,11 +175,13 @@ class Answering:
         if operation is Operation.MOVE and modality is None:
             comment = "no modality of that AE title may be sent to"
             return await _refuse(dialogue, UNKNOWN_DESTINATION, comment, Ended.REFUSED)
+        if operation is Operation.MOVE and not self._may_see(dialogue.command.move_destination):
+            return await _refuse(dialogue, Status.NOT_AUTHORISED, EDITED, Ended.REFUSED)
         targets = await to_thread.run_sync(self._select, inquiry)
         if len(targets) > MOST_INSTANCES:
             comment = "more instances than can be counted: ask for less"
             return await _refuse(dialogue, CANNOT_COUNT, comment, Ended.REFUSED)
-        retrieval = Retrieval(self._store, dialogue, targets)
+        retrieval = Retrieval(self._store, self._maker, dialogue, targets)
         if operation is Operation.MOVE and modality is not None:
             ended = await retrieval.move(modality, settings, self._keys)
         else:
@@ -177,6 +189,9 @@ class Answering:
         if ended in (Ended.WARNING, Ended.FAILED):  # some of it may be damaged, and is not held then
             self._feeder.changed([target.key for target in targets])
         return ended
+
+    def _may_see(self, ae_title: str) -> bool:
+        return may_see(self._settings(), self._rules(), ae_title)
 
     def _select(self, inquiry: Inquiry) -> list[Target]:
         with self._index.look() as look:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from router.config.settings import Modality, Operation, Settings
+from router.config.settings import Modality, Settings
 from router.config.tls import ModalityTls
+from router.deliver.queue import Content
+from router.deliver.renditions import Maker
 from router.dicom.codes import Status
 from router.dicom.dimse import SubOperations as Counts
 from router.dicom.inquiry import encode_failed
@@ -20,9 +22,9 @@ from router.model import Instance
 from router.net.connection import Connection
 from router.net.credentials import Credentials
 from router.net.requestor import associate, release, user_identity
-from router.plan import pair_of
+from router.plan import Pair, choose_pairs, pair_of
 from router.query.dialogue import Dialogue, Ended
-from router.query.sending import Content, Originator, SubOperations
+from router.query.sending import Forms, Originator, SubOperations
 
 MOST_INSTANCES = 0xFFFF  # the counts of a response are of VR US
 CHUNK = 64  # instances looked up at once
@@ -92,8 +94,11 @@ class Tally:
 class Retrieval:
     """Carries out one C-MOVE or C-GET, once it is known what is wanted."""
 
-    def __init__(self, store: Store, dialogue: Dialogue, targets: Sequence[Target]) -> None:
+    def __init__(
+        self, store: Store, maker: Maker | None, dialogue: Dialogue, targets: Sequence[Target]
+    ) -> None:
         self._store = store
+        self._maker = maker
         self._dialogue = dialogue
         self._targets = targets
         self._tally = Tally(remaining=len(targets))
@@ -104,8 +109,10 @@ class Retrieval:
         """Send it to a modality, over an association of its own."""
         if not self._targets:
             return await self._end()
+        deliver = modality.deliver
+        forms = Forms(maker=self._maker, preferred=deliver.transfer_syntaxes, may_transcode=deliver.transcode)
         try:
-            wire = await self._open(modality, settings, keys)
+            wire = await self._open(modality, settings, keys, forms)
         except (AssociationError, RemoteProtocolError, OSError) as error:
             log.warning("C-MOVE: no association with its destination", detail=str(error))
             return await self._give_up()
@@ -116,7 +123,7 @@ class Retrieval:
                 message_id=self._dialogue.command.message_id,
             )
             sub_operations = SubOperations(
-                wire, self._store, response_s=modality.deliver.response_timeout, originator=originator
+                wire, self._store, forms, response_s=deliver.response_timeout, originator=originator
             )
             await self._send_all(sub_operations)
             await release(wire)
@@ -135,6 +142,7 @@ class Retrieval:
         sub_operations = SubOperations(
             connection,
             self._store,
+            Forms(maker=self._maker),
             response_s=connection.limits.answer_s,
             on_cancel=self._dialogue.cancelled,
         )
@@ -142,17 +150,21 @@ class Retrieval:
         return await self._end()
 
     async def _open(
-        self, modality: Modality, settings: Settings, keys: Mapping[ModalityTls, Credentials]
+        self,
+        modality: Modality,
+        settings: Settings,
+        keys: Mapping[ModalityTls, Credentials],
+        forms: Forms,
     ) -> Connection:
-        pairs: dict[tuple[str, str], None] = {}
+        ladders: dict[Pair, tuple[Pair, ...]] = {}
         async for instance in self._instances():
-            if isinstance(instance, Instance):
-                pairs[pair_of(instance)] = None
+            if isinstance(instance, Instance) and (pair := pair_of(instance)) not in ladders:
+                ladders[pair] = forms.pairs(instance)
         deliver = modality.deliver
         request = AssociateRequest(
             calling_ae=modality.local_ae_title or settings.ae_title,
             called_ae=modality.ae_title,
-            contexts=propose_store(pairs),
+            contexts=propose_store(choose_pairs(ladders.values(), ())),
             max_pdu_bytes=deliver.max_pdu_bytes,
             user_identity=user_identity(modality.identity),
         )
@@ -208,11 +220,3 @@ class Retrieval:
         dialogue.queue(status, failed, counts=tally.counts(is_last=not is_cancelled))
         await dialogue.flush()
         return ended
-
-
-def destination_of(settings: Settings, ae_title: str) -> Modality | None:
-    """The modality to which a C-MOVE sends: one of this AE title that may be sent to."""
-    return next(
-        (m for m in settings.modalities.values() if m.ae_title == ae_title and Operation.STORE in m.send),
-        None,
-    )

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from router.clock import Clock
 from router.config.settings import Settings
 from router.config.tls import ModalityTls
+from router.deliver.renditions import Maker
 from router.net.credentials import Credentials
 from router.query.answering import Answering
 from router.query.feeding import Feeder
 from router.query.index import Index
+from router.rules import RuleSet
 from router.spool import Spool
 from router.telemetry import Telemetry
 
@@ -22,16 +24,18 @@ class QueryService:
         self,
         spool: Spool,
         settings: Callable[[], Settings],
+        rules: Callable[[], RuleSet],
         clock: Clock,
         telemetry: Telemetry,
         keys: Mapping[ModalityTls, Credentials],
+        maker: Maker | None = None,
     ) -> None:
         self._feeder: Feeder | None = None
-        self.answering: Answering | None = None  # None: queries are not answered
+        self.desk: Answering | None = None  # None: queries are not answered
         if settings().index:
             index = Index(settings().data_dir)
             self._feeder = Feeder(spool, index, clock)
-            self.answering = Answering(index, self._feeder, spool, settings, telemetry, keys)
+            self.desk = Answering(index, self._feeder, spool, settings, rules, telemetry, keys, maker)
             spool.follow(self._feeder.changed)
 
     def warnings(self) -> tuple[str, ...]:

@@ -54,9 +54,9 @@ class Receiver:
         telemetry: Telemetry,
         *,
         on_refused: Callable[[refusals.Refusal], None] = lambda refusal: None,
-        inquiries: Inquiries | None = None,
+        queries: Inquiries | None = None,
     ) -> None:
-        self._inquiries = inquiries
+        self._queries = queries
         self._spool = spool
         self._settings = settings
         self._clock = clock
@@ -112,10 +112,10 @@ class Receiver:
             response = await self._take(connection, origin, context, command)
             if isinstance(response, Intake):
                 response = await self._keep(response)
-        elif self._inquiries is not None and self._inquiries.takes(context, command):
+        elif self._queries is not None and self._queries.takes(context, command):
             connection.owed += 1  # it is at work, and not to be spared for others
             try:
-                await self._inquiries.answer(connection, context, command)
+                await self._queries.answer(connection, context, command)
             finally:
                 connection.owed -= 1
             return
@@ -153,7 +153,7 @@ class Receiver:
     ) -> Intake | bytes:
         """Read one instance whole, for ``_keep``; or the response that refuses it."""
         status, comment = problem_with(context, command)
-        if self._inquiries is not None and not context.as_scp:  # here it takes instances, by C-GET
+        if self._queries is not None and not context.as_scp:  # here it takes instances, by C-GET
             status, comment = Status.NOT_AUTHORISED, "no role selected in which it may be sent here"
         if status == Status.SUCCESS and not self._spool.is_accepting:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway's disk is nearly full"

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 
 from router import samples
+from router.dicom.codes import EXPLICIT_VR_LITTLE_ENDIAN
 from tests.corpus import read_part10
 from tests.peers import PATIENCE_S, require, wait_until
 from tests.peers.gateway import Gateway, modality, router, send_all_to
@@ -197,23 +198,18 @@ def test_movescu_to_nobody(held: Held) -> None:
 
 
 def test_getscu(held: Held, tmp_path: Path) -> None:
-    """It proposes what is uncompressed, and takes of the rest nothing."""
-    series = {dcmread(path, stop_before_pixels=True).SeriesInstanceUID for path in native(held).values()}
-    level = ("QueryRetrieveLevel=SERIES", f"StudyInstanceUID={held.study}")
+    """It proposes explicit VR for everything, so that what is held in another form is brought into that."""
     (tmp_path / "out").mkdir()
-    for uid in series:
-        wanted = keys(*level, f"SeriesInstanceUID={uid}")
-        dcmtk("getscu", held.gateway, "-S", "-od", str(tmp_path / "out"), "+B", *wanted)
-    got = {one.sop_instance_uid: one.sha256 for one in map(read_part10, (tmp_path / "out").iterdir())}
-    assert got == {uid: read_part10(path).sha256 for uid, path in native(held).items()}
-
-
-def native(held: Held) -> dict[str, Path]:
-    """What getscu takes as it is."""
-    explicit = "1.2.840.10008.1.2.1"
-    return {
-        uid: path for uid, path in held.files.items() if read_part10(path).transfer_syntax_uid == explicit
-    }
+    wanted = keys("QueryRetrieveLevel=STUDY", f"StudyInstanceUID={held.study}")
+    said = dcmtk("getscu", held.gateway, "-S", "-od", str(tmp_path / "out"), "+B", *wanted)
+    assert said.returncode == 0, said.stderr
+    got = {one.sop_instance_uid: one for one in map(read_part10, (tmp_path / "out").iterdir())}
+    assert got.keys() == held.files.keys()
+    assert {one.transfer_syntax_uid for one in got.values()} == {EXPLICIT_VR_LITTLE_ENDIAN}
+    for uid, path in held.files.items():
+        sent = read_part10(path)
+        if sent.transfer_syntax_uid == EXPLICIT_VR_LITTLE_ENDIAN:
+            assert got[uid].sha256 == sent.sha256
 
 
 def test_pynetdicom_gets(held: Held) -> None:

@@ -15,6 +15,7 @@ from pydicom.filewriter import write_dataset
 
 from router.clock import SystemClock
 from router.config.settings import Limits, Listener, Modality, Operation, Settings, SpoolSettings
+from router.deliver.renditions import Maker
 from router.dicom.identifier import Match
 from router.dicom.part10 import file_meta
 from router.dicom.query import Level, Model, find_query, parse_keys
@@ -24,6 +25,7 @@ from router.net.listener import ListeningPort
 from router.query.find import FindEnded, find
 from router.query.service import QueryService
 from router.receive import Receiver
+from router.rules import RuleSet
 from router.scu import Target
 from router.spool import Spool
 from router.telemetry import Telemetry
@@ -32,6 +34,7 @@ from tests.dicom.wire import CT, EXPLICIT
 PATIENCE_S = 20.0
 ORIGIN = Origin(calling_ae="CT1", called_ae="ROUTER", peer="192.0.2.7", listener="main")
 EVERYTHING = tuple(Operation)
+NO_RULES = RuleSet()
 
 
 def data_set(study: str, series: str, uid: str, **values: object) -> bytes:
@@ -129,6 +132,8 @@ async def bench(
     limits: Limits | None = None,
     index: bool = True,
     modalities: Mapping[str, Modality] | None = None,
+    maker: Maker | None = None,
+    rules: RuleSet = NO_RULES,
 ) -> AsyncIterator[Bench]:
     """One over the spool in ``directory``."""
     settings = Settings(
@@ -141,8 +146,8 @@ async def bench(
     clock, telemetry = SystemClock(), Telemetry()
     spool = Spool.open(directory, settings.spool, clock)
     async with spool.running():
-        service = QueryService(spool, lambda: settings, clock, telemetry, {})
-        receiver = Receiver(spool, lambda: settings, clock, telemetry, inquiries=service.answering)
+        service = QueryService(spool, lambda: settings, lambda: rules, clock, telemetry, {}, maker)
+        receiver = Receiver(spool, lambda: settings, clock, telemetry, queries=service.desk)
         listener = Listener(port=0, host="127.0.0.1", name="main", limits=limits or Limits())
         connections: list[Connection] = []
 

@@ -27,6 +27,7 @@ class Destination:
 
     statuses: dict[str, int | None] = field(default_factory=dict)
     takes: Callable[[str], bool] = lambda uid: True  # which SOP classes
+    syntaxes: tuple[str, ...] | None = None  # which transfer syntaxes; None: all
     before_answer: Callable[[], Awaitable[None]] = _nothing
     requests: list[AssociateRequest] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
@@ -46,7 +47,9 @@ class Destination:
             event = await connection.next_event()
             if isinstance(event, AssociationRequested):
                 self.requests.append(event.request)
-                connection.association.accept(negotiate(event.request, allowed=self.takes))
+                connection.association.accept(
+                    negotiate(event.request, allowed=self.takes, transfer_syntaxes=self.syntaxes)
+                )
             elif isinstance(event, ReleaseRequested):
                 connection.association.confirm_release()
                 await connection.flush()

@@ -175,7 +175,7 @@ async def test_an_index_that_breaks_under_way_is_made_anew(
 
 async def test_without_an_index_nothing_is_answered(tmp_path: Path) -> None:
     async with bench(tmp_path, index=False) as one:
-        assert one.service.answering is None
+        assert one.service.desk is None
         with pytest.raises(AssociationError, match="does not accept"):
             await one.find()
         connection = await scu.associate(one.target, (_context(STUDY_FIND),))
@@ -311,9 +311,9 @@ async def test_who_goes_in_the_middle_is_not_answered(tmp_path: Path) -> None:
 
 async def test_too_many_at_once(tmp_path: Path) -> None:
     async with bench(tmp_path, limits=Limits(queries_per_peer=1)) as one:
-        assert one.service.answering is not None
+        assert one.service.desk is not None
         connection = await connected(one)
-        held = one.service.answering._places
+        held = one.service.desk._places
         server = _Somebody(connection)
         async with held.taken(server):  # type: ignore[arg-type]
             await ask(connection, studies("StudyInstanceUID"))

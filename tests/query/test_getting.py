@@ -13,7 +13,8 @@ from router.dicom.identifier import decode_identifier, encode_identifier, failed
 from router.dicom.negotiation import ProposedContext, RoleSelection
 from router.dicom.pdu import frame_data_set
 from router.dicom.query import GET_CLASSES, Model, parse_keys, retrieve_query
-from router.errors import AssociationError
+from router.errors import AssociationError, TranscodeFailed
+from router.model import Form
 from router.net.connection import Connection
 from router.net.requestor import release as release_association
 from router.query import sending
@@ -21,6 +22,7 @@ from router.query.get import Fetched, get
 from router.query.retrieve import RetrieveEnded
 from tests.dicom.wire import CT, EXPLICIT, IMPLICIT, MR
 from tests.query.answering import PATIENCE_S, Bench, bench, data_set, put, put_bytes
+from tests.query.making import FakeMaker, made
 
 pytestmark = pytest.mark.timeout(60)
 STUDY_GET = GET_CLASSES[Model.STUDY]
@@ -85,6 +87,30 @@ async def test_what_no_context_takes_as_it_is_has_failed(tmp_path: Path) -> None
         assert (ended.status, ended.counts.failed) == (0xA702, 2)
 
 
+@pytest.mark.parametrize("maker", [FakeMaker(), FakeMaker(failure=TranscodeFailed("no worker")), None])
+async def test_what_no_context_takes_as_it_is_comes_in_another_form(
+    tmp_path: Path, maker: FakeMaker | None
+) -> None:
+    context = ProposedContext(id=3, abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,))
+    async with bench(tmp_path / "data", maker=maker) as one:
+        await put(one.spool, "1.2", "1.2.3", "1.2.3.1")
+        connection = await connected(one, context)
+        await ask(connection)
+        received, data = await next_message(connection)
+        if maker is None or maker.failure is not None:
+            assert received.command.status == 0xA702
+            assert failed_uids(decode_identifier(data, EXPLICIT)) == ("1.2.3.1",)
+            return
+        assert received.context.id == 3
+        assert data == made("1.2.3.1", Form(transfer_syntax_uid=IMPLICIT))
+        assert maker.asked == [("1.2.3.1", (IMPLICIT,))]
+        connection.association.send_message(3, store_rsp(received.command, 0))
+        await connection.flush()
+        received, _ = await next_message(connection)
+        assert received.command.status == 0
+        assert maker.are_closed()
+
+
 async def test_who_may_not_get(tmp_path: Path) -> None:
     async with bench(tmp_path / "data", operations=(Operation.FIND, Operation.STORE)) as one:
         with pytest.raises(AssociationError, match="does not accept"):
@@ -94,12 +120,17 @@ async def test_who_may_not_get(tmp_path: Path) -> None:
 # What a peer says on the wire
 
 
-async def connected(one: Bench, *, has_role: bool = True, is_scu: bool = False) -> Connection:
-    contexts = (
-        ProposedContext(id=1, abstract_syntax=STUDY_GET, transfer_syntaxes=(EXPLICIT,)),
-        ProposedContext(id=3, abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,)),
-        ProposedContext(id=5, abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,)),
-    )
+CONTEXTS = (
+    ProposedContext(id=3, abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,)),
+    ProposedContext(id=5, abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,)),
+)
+
+
+async def connected(
+    one: Bench, *contexts: ProposedContext, has_role: bool = True, is_scu: bool = False
+) -> Connection:
+    get_context = ProposedContext(id=1, abstract_syntax=STUDY_GET, transfer_syntaxes=(EXPLICIT,))
+    contexts = (get_context, *(contexts or CONTEXTS))
     roles = (RoleSelection(sop_class_uid=CT, scu=is_scu, scp=True),) if has_role else ()
     return await scu.associate(one.target, contexts, roles=roles)
 

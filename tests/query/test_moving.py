@@ -6,19 +6,21 @@ from pathlib import Path
 import anyio
 import pytest
 
-from router.config.settings import Modality, Operation
+from router.config.settings import Deliver, Modality, Operation
 from router.dicom.dimse import SubOperations
 from router.dicom.query import Level, Model, parse_keys, retrieve_query
 from router.dicom.tagpath import parse
-from router.model import Instance
+from router.model import Form, Instance
 from router.query import retrieval, sending
 from router.query.exchange import Cancellation
 from router.query.retrieve import RetrieveEnded, move
-from tests.dicom.wire import CT, EXPLICIT, MR
+from tests.dicom.wire import CT, EXPLICIT, IMPLICIT, MR
 from tests.query.answering import PATIENCE_S, Bench, bench, data_set, put, put_bytes, release
+from tests.query.making import FakeMaker, made
 from tests.query.storing import Destination, listening
 
 pytestmark = pytest.mark.timeout(60)
+JPEG_LS, RLE = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5"
 
 
 def modalities(port: int, **more: object) -> Mapping[str, Modality]:
@@ -157,6 +159,49 @@ async def test_what_the_destination_does_not_take_as_it_is_has_failed(tmp_path: 
         ended = await retrieve(one)
         assert (ended.status, ended.failed_uids) == (0xB000, ("1.2.3.2",))
         assert set(there.stored) == {"1.2.3.1"}
+
+
+async def test_what_the_destination_does_not_take_as_it_is_goes_in_another_form(tmp_path: Path) -> None:
+    """All forms are proposed at once, as received first; which of them it can have is found out by trying."""
+    maker = FakeMaker()
+    async with (
+        listening(Destination(syntaxes=(IMPLICIT,))) as there,
+        bench(tmp_path, modalities=modalities(there.port), maker=maker) as one,
+    ):
+        await three(one)
+        ended = await retrieve(one)
+        assert (ended.status, ended.counts.completed) == (0, 3)
+        assert there.stored["1.2.3.2"] == made("1.2.3.2", Form(transfer_syntax_uid=IMPLICIT))
+        (request,) = there.requests
+        proposed = [context.transfer_syntaxes for context in request.contexts]
+        assert proposed[:2] == [(EXPLICIT,), (IMPLICIT,)]
+        assert maker.are_closed()
+
+
+async def test_a_destination_of_its_own_preference_is_sent_that(tmp_path: Path) -> None:
+    maker = FakeMaker(impossible=(JPEG_LS,))
+    deliver = Deliver(transfer_syntaxes=(Form(transfer_syntax_uid=JPEG_LS), Form(transfer_syntax_uid=RLE)))
+    async with (
+        listening(Destination()) as there,
+        bench(tmp_path, modalities=modalities(there.port, deliver=deliver), maker=maker) as one,
+    ):
+        await put(one.spool, "1.2", "1.2.3", "1.2.3.1")
+        assert (await retrieve(one)).status == 0
+        assert maker.asked[0][1][:2] == (JPEG_LS, RLE)
+        assert there.stored["1.2.3.1"] == made("1.2.3.1", Form(transfer_syntax_uid=RLE))
+
+
+async def test_a_destination_that_is_sent_nothing_transcoded(tmp_path: Path) -> None:
+    maker = FakeMaker()
+    async with (
+        listening(Destination(syntaxes=(IMPLICIT,))) as there,
+        bench(
+            tmp_path, modalities=modalities(there.port, deliver=Deliver(transcode=False)), maker=maker
+        ) as one,
+    ):
+        await three(one)
+        assert (await retrieve(one)).status == 0xA702
+        assert maker.asked == []
 
 
 async def test_a_damaged_copy_does_not_leave(tmp_path: Path) -> None:
