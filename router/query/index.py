@@ -130,7 +130,11 @@ class Index:
         connection = None
         try:
             connection = self._connect()
-            if connection.pragma("user_version") == VERSION and connection.pragma("quick_check(1)") == "ok":
+            version, found = (
+                connection.pragma("user_version"),
+                connection.execute("PRAGMA quick_check(1)").get,
+            )
+            if version == VERSION and found == "ok":
                 return connection
         except (apsw.CorruptError, apsw.NotADBError):
             pass

@@ -455,6 +455,17 @@ def test_peer_that_waits_for_our_answer_is_not_idle() -> None:
     assert acceptor.handle_deadline(1200.0) == [Aborted(source=2, reason=0)]
 
 
+def test_peer_that_has_some_of_our_answers_is_not_idle_before_the_last() -> None:
+    requestor, acceptor = a_pair()
+    requestor.send_message(1, echo_rq(1))
+    (event,) = pump(requestor, acceptor, now=0.0)
+    assert isinstance(event, CommandReceived)
+    acceptor.send_message(1, echo_rsp(event.command), is_last=False)
+    assert acceptor.handle_deadline(600.0) == []
+    acceptor.send_message(1, echo_rsp(event.command))
+    assert acceptor.handle_deadline(1200.0) == [Aborted(source=2, reason=0)]
+
+
 def test_release_must_be_confirmed_in_time() -> None:
     requestor, _ = a_pair()
     requestor.request_release()  # at an instant that it is not told: the wait begins at the next one

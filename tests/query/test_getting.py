@@ -221,6 +221,22 @@ async def test_it_is_cancelled(tmp_path: Path, by: str) -> None:
         await release_association(connection)
 
 
+async def test_a_caller_that_takes_its_time_is_not_idle(tmp_path: Path) -> None:
+    """It is owed the last response, whatever was sent meanwhile."""
+    async with bench(tmp_path / "data") as one:
+        for number in (1, 2):
+            await put(one.spool, "1.2", "1.2.3", f"1.2.3.{number}")
+        connection = await connected(one)
+        await ask(connection)
+        received, _ = await next_message(connection)
+        assert received.command.field == CommandField.C_STORE_RQ
+        association = one.connections[0].association
+        deadline = association.next_deadline()
+        assert deadline is not None
+        assert association.handle_deadline(deadline) == []
+        assert association.is_established
+
+
 async def test_a_peer_that_answers_something_else_is_aborted(tmp_path: Path) -> None:
     async with bench(tmp_path / "data") as one:
         await put(one.spool, "1.2", "1.2.3", "1.2.3.1")
