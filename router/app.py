@@ -171,7 +171,7 @@ class Gateway:
         web = clients(keys.clients)
         lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, web=web, workshop=workshop)
         queries = QueryService(
-            spool, lambda: self._settings, lambda: self._rules, clock, telemetry, keys.clients, workshop
+            spool, lambda: self._settings, lambda: self._rules, clock, telemetry, keys, workshop, auditor
         )
         receiver = Receiver(
             spool, lambda: self._settings, clock, telemetry, on_refused=auditor.refused, queries=queries.desk

@@ -21,7 +21,7 @@ from router.audit import codes
 from router.audit.carriers import AuditFile, Carrier, TlsSyslog, UdpSyslog
 from router.audit.codes import Code
 from router.audit.events import Events, Identity
-from router.audit.gathering import Refusal, Refusals, Refused, Transfer, TransferKey, Transfers, Way
+from router.audit.gathering import Caller, Refusal, Refusals, Refused, Transfer, TransferKey, Transfers, Way
 from router.audit.message import AuditMessage, AuditSource, encode
 from router.audit.outlet import Outlet
 from router.audit.subjects import Subjects
@@ -202,6 +202,11 @@ class Auditor:
         now = self._clock.now()
         self._gather(Way.FETCHED, instance, by, began_at=now, at=now)
 
+    def retrieved(self, instance: Instance, peer: str | Caller) -> None:
+        """A caller had it sent to a destination, by its name, or to itself."""
+        now = self._clock.now()
+        self._gather(Way.DELIVERED, instance, peer, began_at=now, at=now)
+
     def _gather(
         self, way: Way, instance: Instance, peer: object, *, began_at: float, at: float, reason: str = ""
     ) -> None:
@@ -248,6 +253,14 @@ class Auditor:
     def _reloaded(self, kind: Code, uri: str, problem: str) -> None:
         if AuditEvent.CONFIGURATION in self._tells:
             self._tell(self._events.reloaded(kind, uri, problem, self._clock.now()))
+
+    def queried(
+        self, caller: Caller, sop_class_uid: str, transfer_syntax_uid: str, problem: str = ""
+    ) -> None:
+        """A query was answered, or refused."""
+        if AuditEvent.QUERY in self._tells:
+            now = self._clock.now()
+            self._tell(self._events.queried(caller, sop_class_uid, transfer_syntax_uid, problem, now))
 
     def ordered(self, by: Operator, action: str, target: str) -> None:
         """An operator's order was carried out."""

@@ -24,6 +24,7 @@ APPLICATION_ACTIVITY = _dcm(110100, "Application Activity")
 BEGIN_TRANSFERRING = _dcm(110102, "Begin Transferring DICOM Instances")
 INSTANCES_ACCESSED = _dcm(110103, "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED = _dcm(110104, "DICOM Instances Transferred")
+QUERY = _dcm(110112, "Query")
 SECURITY_ALERT = _dcm(110113, "Security Alert")
 USER_AUTHENTICATION = _dcm(110114, "User Authentication")
 
@@ -45,6 +46,7 @@ SOURCE = _dcm(110153, "Source Role ID")
 
 # What an object's identifier is
 STUDY_INSTANCE_UID = _dcm(110180, "Study Instance UID")
+SOP_CLASS_UID = _dcm(110181, "SOP Class UID")
 NODE_ID = _dcm(110182, "Node ID")
 PATIENT_NUMBER = Code("2", "RFC-3881", "Patient Number")
 URI = Code("12", "RFC-3881", "URI")

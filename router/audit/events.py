@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from router.audit import codes
 from router.audit.codes import AccessPoint, Action, Code, EventOutcome, ObjectRole, ObjectType
-from router.audit.gathering import Refusal, Refused, Repeated, Transfer, Way
+from router.audit.gathering import Caller, Refusal, Refused, Repeated, Transfer, Way
 from router.audit.message import AuditMessage, AuditObject, Participant
 from router.config.settings import Settings
 from router.model import Origin
@@ -77,6 +77,8 @@ class Events:
         is_begin = way is Way.QUEUED
         if isinstance(peer, Origin):
             source, target = self._sender(peer), self._self(role=codes.DESTINATION, ae_title=peer.called_ae)
+        elif isinstance(peer, Caller):
+            source, target = self._self(role=codes.SOURCE), _caller(peer, codes.DESTINATION)
         else:
             place = self._place(peer)
             source = self._self(role=codes.SOURCE, ae_title=place.local_ae_title, is_requestor=True)
@@ -100,6 +102,28 @@ class Events:
             at=transfer.ended_at,
             participants=(_person(by.who, by.address, is_requestor=True), self._self()),
             objects=_study_and_patient(transfer),
+        )
+
+    def queried(
+        self, caller: Caller, sop_class_uid: str, transfer_syntax_uid: str, problem: str, at: float
+    ) -> AuditMessage:
+        """Query (A.5.3.10), without the query itself, which may name patients; ``problem``: refused."""
+        asked = AuditObject(
+            id=sop_class_uid,
+            id_type=codes.SOP_CLASS_UID,
+            name="query",
+            type=ObjectType.SYSTEM,
+            role=ObjectRole.REPORT,
+            details=(("TransferSyntax", transfer_syntax_uid),),
+        )
+        return AuditMessage(
+            event=codes.QUERY,
+            action=Action.EXECUTE,
+            at=at,
+            outcome=EventOutcome.MINOR_FAILURE if problem else EventOutcome.SUCCESS,
+            outcome_description=problem,
+            participants=(_caller(caller, codes.SOURCE), self._self(role=codes.DESTINATION)),
+            objects=(asked,),
         )
 
     def refusal(self, refusal: Refusal, at: float) -> AuditMessage:
@@ -272,6 +296,16 @@ def _study_and_patient(transfer: Transfer) -> tuple[AuditObject, AuditObject]:
         role=ObjectRole.PATIENT,
     )
     return study, patient
+
+
+def _caller(caller: Caller, role: Code) -> Participant:
+    return Participant(
+        user_id=caller.ae_title,
+        alternative_id=_ae_titles(caller.ae_title),
+        is_requestor=True,
+        role=role,
+        access_point=caller.address,
+    )
 
 
 def _person(who: str, address: str, *, is_requestor: bool = False) -> Participant:

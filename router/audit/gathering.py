@@ -42,13 +42,21 @@ class Way(StrEnum):
     FETCHED = "fetched"  # by an operator, as files
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A node that asks of us what we hold."""
+
+    ae_title: str
+    address: str
+
+
 @dataclass(frozen=True, slots=True)
 class TransferKey:
     """What belongs together. ``peer``: where they came from, the destination's name, or who fetched them."""
 
     way: Way
     subject: Subject
-    peer: Origin | str | Operator
+    peer: Origin | str | Operator | Caller
 
 
 @dataclass(slots=True)

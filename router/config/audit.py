@@ -36,6 +36,7 @@ class AuditEvent(StrEnum):
     EXPORT = "export"  # instances that were delivered, or given up
     BEGIN = "begin"  # instances that are to be delivered
     CONFIGURATION = "configuration"  # reloads
+    QUERY = "query"  # what callers asked for
     OPERATORS = "operators"  # orders: retry, discard, redirect, pause, drain, ...
 
 

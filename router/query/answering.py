@@ -41,6 +41,7 @@ from router.query.retrieval import (
     Store,
     Target,
 )
+from router.query.telling import Teller
 from router.rules import RuleSet
 from router.telemetry import Telemetry
 
@@ -110,7 +111,9 @@ class Answering:
         telemetry: Telemetry,
         keys: Mapping[ModalityTls, Credentials],
         maker: Maker | None,
+        teller: Teller,
     ) -> None:
+        self._teller = teller
         self._maker = maker
         self._index = index
         self._feeder = feeder
@@ -137,6 +140,8 @@ class Answering:
             ended = await self._answer(dialogue, operation)
         finally:
             self._telemetry.query_ended(operation, ended)
+            if operation is Operation.FIND:
+                self._teller.queried(dialogue, ended)
 
     async def _answer(self, dialogue: Dialogue, operation: Operation) -> Ended:
         identifier = await dialogue.read_identifier()
@@ -171,8 +176,8 @@ class Answering:
     async def _retrieve(self, dialogue: Dialogue, inquiry: Inquiry, operation: Operation) -> Ended:
         """C-MOVE to a modality that we know, or C-GET."""
         settings = self._settings()
-        modality = destination_of(settings, dialogue.command.move_destination)
-        if operation is Operation.MOVE and modality is None:
+        destination = destination_of(settings, dialogue.command.move_destination)
+        if operation is Operation.MOVE and destination is None:
             comment = "no modality of that AE title may be sent to"
             return await _refuse(dialogue, UNKNOWN_DESTINATION, comment, Ended.REFUSED)
         if operation is Operation.MOVE and not self._may_see(dialogue.command.move_destination):
@@ -181,9 +186,9 @@ class Answering:
         if len(targets) > MOST_INSTANCES:
             comment = "more instances than can be counted: ask for less"
             return await _refuse(dialogue, CANNOT_COUNT, comment, Ended.REFUSED)
-        retrieval = Retrieval(self._store, self._maker, dialogue, targets)
-        if operation is Operation.MOVE and modality is not None:
-            ended = await retrieval.move(modality, settings, self._keys)
+        retrieval = Retrieval(self._store, self._maker, self._teller, dialogue, targets)
+        if operation is Operation.MOVE and destination is not None:
+            ended = await retrieval.move(destination, settings, self._keys)
         else:
             ended = await retrieval.get()
         if ended in (Ended.WARNING, Ended.FAILED):  # some of it may be damaged, and is not held then

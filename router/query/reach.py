@@ -6,7 +6,7 @@ a retrieval sends is what was received.
 
 from __future__ import annotations
 
-from router.config.settings import Modality, Operation, Settings
+from router.config.settings import Operation, Settings
 from router.rules import RuleSet
 
 
@@ -30,9 +30,13 @@ def may_see(settings: Settings, rule_set: RuleSet, ae_title: str) -> bool:
     )
 
 
-def destination_of(settings: Settings, ae_title: str) -> Modality | None:
-    """The modality to which a C-MOVE sends: one of this AE title that may be sent to."""
+def destination_of(settings: Settings, ae_title: str) -> str | None:
+    """The name of the modality to which a C-MOVE sends: one of this AE title that may be sent to."""
     return next(
-        (m for m in settings.modalities.values() if m.ae_title == ae_title and Operation.STORE in m.send),
+        (
+            name
+            for name, modality in settings.modalities.items()
+            if modality.ae_title == ae_title and Operation.STORE in modality.send
+        ),
         None,
     )

@@ -25,6 +25,7 @@ from router.net.requestor import associate, release, user_identity
 from router.plan import Pair, choose_pairs, pair_of
 from router.query.dialogue import Dialogue, Ended
 from router.query.sending import Forms, Originator, SubOperations
+from router.query.telling import Teller
 
 MOST_INSTANCES = 0xFFFF  # the counts of a response are of VR US
 CHUNK = 64  # instances looked up at once
@@ -60,8 +61,8 @@ class Tally:
     failed: int = 0
     failed_uids: list[str] = field(default_factory=list)
 
-    def count(self, sop_instance_uid: str, status: int | None) -> None:
-        """One has ended; ``status`` is None where it could not be sent."""
+    def count(self, sop_instance_uid: str, status: int | None) -> bool:
+        """One has ended; ``status`` is None where it could not be sent. Whether it has arrived."""
         self.remaining -= 1
         outcome = outcome_of(status) if status is not None else Outcome.FAILURE
         if outcome is Outcome.SUCCESS or status == _DUPLICATE:
@@ -71,6 +72,8 @@ class Tally:
         else:
             self.failed += 1
             self.failed_uids.append(sop_instance_uid)
+            return False
+        return True
 
     def counts(self, *, is_last: bool = False) -> Counts:
         """For a response; the last one says nothing of what remains (PS3.7 Table 9.3-9)."""
@@ -95,18 +98,26 @@ class Retrieval:
     """Carries out one C-MOVE or C-GET, once it is known what is wanted."""
 
     def __init__(
-        self, store: Store, maker: Maker | None, dialogue: Dialogue, targets: Sequence[Target]
+        self,
+        store: Store,
+        maker: Maker | None,
+        teller: Teller,
+        dialogue: Dialogue,
+        targets: Sequence[Target],
     ) -> None:
         self._store = store
+        self._teller = teller
+        self._destination: str | None = None  # the caller itself
         self._maker = maker
         self._dialogue = dialogue
         self._targets = targets
         self._tally = Tally(remaining=len(targets))
 
     async def move(
-        self, modality: Modality, settings: Settings, keys: Mapping[ModalityTls, Credentials]
+        self, destination: str, settings: Settings, keys: Mapping[ModalityTls, Credentials]
     ) -> Ended:
         """Send it to a modality, over an association of its own."""
+        self._destination, modality = destination, settings.modalities[destination]
         if not self._targets:
             return await self._end()
         deliver = modality.deliver
@@ -186,7 +197,8 @@ class Retrieval:
                 return
             if isinstance(instance, Instance):
                 status = await sub_operations.send(instance)
-                tally.count(instance.arrival.sop_instance_uid, status)
+                if tally.count(instance.arrival.sop_instance_uid, status):
+                    await self._teller.sent(dialogue, instance, self._destination)
             else:
                 tally.count(instance.sop_instance_uid, None)
             if tally.remaining and not dialogue.is_cancelled:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from router.audit.auditor import Auditor
 from router.clock import Clock
 from router.config.settings import Settings
-from router.config.tls import ModalityTls
 from router.deliver.renditions import Maker
-from router.net.credentials import Credentials
+from router.net.keyring import Keyring
 from router.query.answering import Answering
 from router.query.feeding import Feeder
 from router.query.index import Index
+from router.query.telling import Teller
 from router.rules import RuleSet
 from router.spool import Spool
 from router.telemetry import Telemetry
@@ -27,15 +28,19 @@ class QueryService:
         rules: Callable[[], RuleSet],
         clock: Clock,
         telemetry: Telemetry,
-        keys: Mapping[ModalityTls, Credentials],
+        keys: Keyring,
         maker: Maker | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self._feeder: Feeder | None = None
         self.desk: Answering | None = None  # None: queries are not answered
         if settings().index:
             index = Index(settings().data_dir)
+            teller = Teller(auditor, spool.read_head)
             self._feeder = Feeder(spool, index, clock)
-            self.desk = Answering(index, self._feeder, spool, settings, rules, telemetry, keys, maker)
+            self.desk = Answering(
+                index, self._feeder, spool, settings, rules, telemetry, keys.clients, maker, teller
+            )
             spool.follow(self._feeder.changed)
 
     def warnings(self) -> tuple[str, ...]:

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from router.audit.auditor import Auditor
-from router.audit.gathering import QUIET_S, REPEAT_S, Refusal, Refused
+from router.audit.gathering import QUIET_S, REPEAT_S, Caller, Refusal, Refused
 from router.audit.subjects import KNOWN_MAX, Subjects
 from router.clock import ManualClock
 from router.config.audit import ALL_EVENTS, Audit, AuditEvent, AuditPatient
 from router.model import DeliveryState, Reason
 from router.spool.orders import Operator
 from tests.audit import auditors
-from tests.audit.samples import CT, MR, NOW, decision, header, instance, outcome
+from tests.audit.samples import CT, EXPLICIT, MR, NOW, decision, header, instance, outcome
 from tests.audit.schema import Parsed, parse
 
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 BY = Operator(who="anna", address="192.0.2.9")
 STRANGER = Refusal(what=Refused.CALLER, where="main", because="x", who="EVIL", address="192.0.2.66")
 
@@ -49,6 +50,7 @@ def everything(auditor: Auditor) -> None:
     auditor.user_refused("mallory", "192.0.2.67", "wrong password")
     auditor.reloaded("file:///etc/router.yaml")
     auditor.certificates_reloaded("listener main", "no such file")
+    auditor.queried(Caller(ae_title="WS1", address="192.0.2.8"), FIND, EXPLICIT)
     auditor.ordered(BY, "drain", "")
 
 
@@ -57,6 +59,7 @@ KINDS = {
     AuditEvent.APPLICATION: [START, STOP],
     AuditEvent.AUTHENTICATION: [("110113", "110126"), ("110114", "110122")],
     AuditEvent.CONFIGURATION: [("110113", "110131"), ("110113", "110129")],
+    AuditEvent.QUERY: [("110112", "")],
     AuditEvent.OPERATORS: [("110113", "110132")],
     AuditEvent.IMPORT: [("110104", "")],
     AuditEvent.BEGIN: [("110102", ""), ("110102", "")],

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_dataset
 
+from router.audit.auditor import Auditor
 from router.clock import SystemClock
 from router.config.settings import Limits, Listener, Modality, Operation, Settings, SpoolSettings
 from router.deliver.renditions import Maker
@@ -21,6 +22,7 @@ from router.dicom.part10 import file_meta
 from router.dicom.query import Level, Model, find_query, parse_keys
 from router.model import Arrival, Decision, Instance, Origin, Priority, Routed
 from router.net.connection import Connection
+from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
 from router.query.find import FindEnded, find
 from router.query.service import QueryService
@@ -134,6 +136,7 @@ async def bench(
     modalities: Mapping[str, Modality] | None = None,
     maker: Maker | None = None,
     rules: RuleSet = NO_RULES,
+    auditor: Auditor | None = None,
 ) -> AsyncIterator[Bench]:
     """One over the spool in ``directory``."""
     settings = Settings(
@@ -146,7 +149,9 @@ async def bench(
     clock, telemetry = SystemClock(), Telemetry()
     spool = Spool.open(directory, settings.spool, clock)
     async with spool.running():
-        service = QueryService(spool, lambda: settings, lambda: rules, clock, telemetry, {}, maker)
+        service = QueryService(
+            spool, lambda: settings, lambda: rules, clock, telemetry, Keyring(settings), maker, auditor
+        )
         receiver = Receiver(spool, lambda: settings, clock, telemetry, queries=service.desk)
         listener = Listener(port=0, host="127.0.0.1", name="main", limits=limits or Limits())
         connections: list[Connection] = []

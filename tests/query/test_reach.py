@@ -45,7 +45,7 @@ def test_they_see_nothing_else(ae_title: str, may: bool) -> None:
 
 
 def test_a_destination_by_its_ae_title() -> None:
-    assert destination_of(SETTINGS, "ONE") == MODALITIES["one"]
+    assert destination_of(SETTINGS, "ONE") == "one"
     assert destination_of(SETTINGS, "SOMEBODY") is None
 
 
