@@ -26,10 +26,10 @@ from router.logs import get_logger
 from router.model import Instance
 from router.query.index import Index, IndexFailed, Row, make_row
 
-BATCH = 64  # instances: half a megabyte of heads
+BATCH = 128  # instances: a megabyte of heads
 HEAD_BYTES = (8192, 128 * 1024, 2 * 1024 * 1024)  # of a data set; what lies further in is not in the index
 MOST_KEYS = 100_000  # remembered; beyond, everything is compared
-GATHER_S = 0.25  # before a batch that nobody waits for
+GATHER_S = 0.25  # before the first batch after a time of rest
 REST = 4.0  # times what a batch took, before the next one
 RETRY_S = 5.0
 
@@ -130,10 +130,12 @@ class Feeder:
             await self._pause(self._clock.monotonic() - began_at)
 
     async def _pause(self, took_s: float) -> None:
+        rest_s = REST * took_s
         if not self._keys and not self._is_behind:
             self._has_work = anyio.Event()
             await self._has_work.wait()
-        with anyio.move_on_after(max(GATHER_S, REST * took_s)):
+            rest_s = GATHER_S
+        with anyio.move_on_after(rest_s):
             await self._is_urged.wait()
 
     async def _compare(self) -> None:

@@ -123,7 +123,10 @@ class Retrieval:
         deliver = modality.deliver
         forms = Forms(maker=self._maker, preferred=deliver.transfer_syntaxes, may_transcode=deliver.transcode)
         try:
-            wire = await self._open(modality, settings, keys, forms)
+            pairs = await self._pairs(forms)
+            if not pairs:
+                return await self._give_up()  # all of it has been released meanwhile
+            wire = await self._open(modality, settings, keys, pairs)
         except (AssociationError, RemoteProtocolError, OSError) as error:
             log.warning("C-MOVE: no association with its destination", detail=str(error))
             return await self._give_up()
@@ -165,17 +168,13 @@ class Retrieval:
         modality: Modality,
         settings: Settings,
         keys: Mapping[ModalityTls, Credentials],
-        forms: Forms,
+        pairs: tuple[Pair, ...],
     ) -> Connection:
-        ladders: dict[Pair, tuple[Pair, ...]] = {}
-        async for instance in self._instances():
-            if isinstance(instance, Instance) and (pair := pair_of(instance)) not in ladders:
-                ladders[pair] = forms.pairs(instance)
         deliver = modality.deliver
         request = AssociateRequest(
             calling_ae=modality.local_ae_title or settings.ae_title,
             called_ae=modality.ae_title,
-            contexts=propose_store(choose_pairs(ladders.values(), ())),
+            contexts=propose_store(pairs),
             max_pdu_bytes=deliver.max_pdu_bytes,
             user_identity=user_identity(modality.identity),
         )
@@ -188,6 +187,14 @@ class Retrieval:
             message_s=deliver.response_timeout,
             tls=keys[modality.tls] if modality.tls is not None else None,
         )
+
+    async def _pairs(self, forms: Forms) -> tuple[Pair, ...]:
+        """What to propose: of each kind of instance the form in which it lies here first, then the others."""
+        ladders: dict[Pair, tuple[Pair, ...]] = {}
+        async for instance in self._instances():
+            if isinstance(instance, Instance) and (pair := pair_of(instance)) not in ladders:
+                ladders[pair] = forms.pairs(instance)
+        return choose_pairs(ladders.values(), ())
 
     async def _send_all(self, sub_operations: SubOperations) -> None:
         """Send one after the other, and say after each how far it is. Stops where it is cancelled."""

@@ -234,6 +234,22 @@ async def test_what_is_released_under_way_has_failed(tmp_path: Path, monkeypatch
         assert (ended.status, ended.failed_uids) == (0xB000, ("1.2.3.3",))
 
 
+async def test_what_is_released_before_it_begins_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(Destination()) as there, bench(tmp_path, modalities=modalities(there.port)) as one:
+        await three(one)
+        await one.find()
+
+        async def nothing(keys: object) -> list[Instance]:
+            return []
+
+        monkeypatch.setattr(one.spool, "held", nothing)
+        ended = await retrieve(one)
+        assert (ended.status, ended.counts.failed) == (0xA702, 3)
+        assert there.requests == []
+
+
 @pytest.mark.parametrize("more", [{"ae_title": "ELSEWHERE"}, {"send": (Operation.ECHO,)}])
 async def test_a_destination_that_is_not_known(tmp_path: Path, more: dict[str, object]) -> None:
     there = Modality(**{"ae_title": "THERE", "host": "127.0.0.1", "port": 1, **more})  # type: ignore[arg-type]
