@@ -144,11 +144,13 @@ class Answering:
                 self._teller.queried(dialogue, ended)
 
     async def _answer(self, dialogue: Dialogue, operation: Operation) -> Ended:
+        # PS3.4 Tables C.4-1 to C.4-3: a retrieval has no A700; it cannot count what it would send
+        busy = Status.OUT_OF_RESOURCES if operation is Operation.FIND else CANNOT_COUNT
         identifier = await dialogue.read_identifier()
         limit = self._places.problem(dialogue.connection)
         if limit:
             self._telemetry.limit_reached(limit)
-            return await _refuse(dialogue, Status.OUT_OF_RESOURCES, "too many queries at once", Ended.BUSY)
+            return await _refuse(dialogue, busy, "too many queries at once", Ended.BUSY)
         async with self._places.taken(dialogue.connection):
             request = dialogue.connection.association.request
             if request is None or not self._may_see(request.calling_ae):
@@ -161,7 +163,7 @@ class Answering:
             if not await self._feeder.settle(CATCH_UP_S):
                 log.warning("query refused: the index is not up to date", problem=self._feeder.problem)
                 comment = "not ready to be asked yet"
-                return await _refuse(dialogue, Status.OUT_OF_RESOURCES, comment, Ended.BUSY)
+                return await _refuse(dialogue, busy, comment, Ended.BUSY)
             try:
                 if operation is Operation.FIND:
                     return await self._find(dialogue, inquiry)

@@ -277,6 +277,16 @@ async def test_more_than_can_be_counted(tmp_path: Path, monkeypatch: pytest.Monk
         assert (await retrieve(one)).status == 0xA701
 
 
+async def test_an_index_that_is_not_ready_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.query.answering.CATCH_UP_S", 0.0)
+    async with bench(tmp_path, modalities=modalities(1)) as one:
+        monkeypatch.setattr(one.spool, "live_keys", anyio.sleep_forever)
+        assert one.service._feeder is not None
+        one.service._feeder.doubt()
+        assert (await retrieve(one)).status == 0xA701
+        assert one.counted("move", "busy") == 1
+
+
 async def test_it_is_cancelled(tmp_path: Path) -> None:
     cancellation = Cancellation()
     hold = anyio.Event()
