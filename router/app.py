@@ -8,7 +8,6 @@ second signal cuts at once. Nothing is lost either way: whatever was acknowledge
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import signal
@@ -42,13 +41,13 @@ from router.deliver.project_key import ProjectKey
 from router.deliver.web import clients
 from router.deliver.workshop import Workshop
 from router.errors import ConfigurationError, RouterError, StorageError, TlsUnusable
-from router.groups import Balance, outstanding
+from router.gauges import keep_gauges
+from router.groups import Balance
 from router.logs import get_logger
 from router.net.accepting import raise_descriptor_limit
 from router.net.key_keeper import KeyKeeper
 from router.net.keyring import Keyring
 from router.net.listener import ListeningPort
-from router.net.memory import Ebb, give_back
 from router.outlook import describe_destination
 from router.query.service import QueryService
 from router.receive.receiver import Receiver
@@ -59,8 +58,6 @@ from router.spool import Spool
 from router.telemetry import Telemetry
 from router.throughput import Throughput
 from router.views import Phase
-
-GAUGES_EVERY_S = 1.0  # how stale queue depths and spool sizes may be in /metrics
 
 _log = get_logger("app")
 
@@ -166,10 +163,7 @@ class Gateway:
             on_refreshed=lambda one: auditor.certificates_reloaded(one.used_by, one.problem),
         )
         workshop = await self._open_workshop()
-        queue = AuditedQueue(spool, auditor) if auditor.tells_deliveries else spool
-        rng, net = random.Random(), network(keys.clients)  # noqa: S311 - jitter, no secret
-        web = clients(keys.clients)
-        lanes = Lanes(queue, settings, clock, telemetry, rng, network=net, web=web, workshop=workshop)
+        lanes = self._make_lanes(spool, auditor, keys, workshop)
         queries = QueryService(
             spool, lambda: self._settings, lambda: self._rules, clock, telemetry, keys, workshop, auditor
         )
@@ -205,7 +199,9 @@ class Gateway:
             parts.start_soon(
                 run_routing, spool, lambda: self._rules, settings, clock, telemetry, balance, told
             )
-            parts.start_soon(self._keep_gauges, spool, lanes, balance, listeners)
+            parts.start_soon(
+                keep_gauges, spool, lanes, balance, listeners, clock, telemetry, self._throughput
+            )
             running = (workshop.run, lanes.run, receiver.quotas.run, queries.run, keeper.run, http.serve)
             for part in (*running, *(listener.serve for listener in listeners)):
                 parts.start_soon(part)
@@ -214,6 +210,18 @@ class Gateway:
             await self._drain(lanes, listeners)
             await http.stop()
             parts.cancel_scope.cancel()
+
+    def _make_lanes(self, spool: Spool, auditor: Auditor, keys: Keyring, workshop: Workshop) -> Lanes:
+        return Lanes(
+            AuditedQueue(spool, auditor) if auditor.tells_deliveries else spool,
+            self._settings,
+            self._clock,
+            self.telemetry,
+            random.Random(),  # noqa: S311 - jitter, no secret
+            network=network(keys.clients),
+            web=clients(keys.clients),
+            workshop=workshop,
+        )
 
     def _make_http(self, admin: Admin, keys: Keyring, auditor: Auditor) -> HttpServer:
         settings, telemetry = self._settings.http, self.telemetry
@@ -364,26 +372,6 @@ class Gateway:
         )
         problems.raise_any()
         return fresh, rule_set
-
-    async def _keep_gauges(
-        self, spool: Spool, lanes: Lanes, balance: Balance, listeners: list[ListeningPort]
-    ) -> None:
-        ebb = Ebb()
-        while True:
-            if ebb.is_over(sum(listener.associations for listener in listeners)):
-                await to_thread.run_sync(give_back)
-            self.telemetry.set_tasks(len(asyncio.all_tasks()))
-            self._throughput.look(self._clock.monotonic(), self.telemetry.totals)
-            try:
-                depths = await spool.depths()
-                self.telemetry.set_depths(depths, self._clock.now())
-                lanes.saw(depths)
-                balance.loaded(outstanding(depths))
-                stats = await spool.stats()
-                self.telemetry.set_spool(stats.bytes_used, stats.free_bytes)
-            except RouterError as error:
-                _log.warning("gauges not updated", because=str(error))
-            await anyio.sleep(GAUGES_EVERY_S)
 
 
 def _switches(lanes: Lanes, listeners: list[ListeningPort], telemetry: Telemetry) -> Switches:

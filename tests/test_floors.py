@@ -37,6 +37,7 @@ FLOORS = {
     "routing": 4,
     "deliver": 4,
     "query": 5,
+    "gauges": 5,
     "admin": 5,
     "admin_actions": 5,
     "outlook": 5,
