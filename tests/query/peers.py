@@ -135,7 +135,6 @@ class Peer:
     async def __call__(self, connection: Connection) -> None:
         try:
             await self._serve(connection)
-            self.ended.append("released")
         except (AssociationError, RemoteProtocolError) as error:
             self.ended.append(type(error).__name__)
 
@@ -152,6 +151,7 @@ class Peer:
                 connection.association.accept(acceptance)
                 await connection.flush()
             elif isinstance(event, ReleaseRequested):
+                self.ended.append("released")  # before the other side knows, and looks
                 connection.association.confirm_release()
                 await connection.flush()
                 return
