@@ -12,6 +12,7 @@ from router.cli.scu import describe
 
 if TYPE_CHECKING:
     import anyio
+    from anyio.abc import TaskStatus
 
     from router.query.exchange import Cancellation
     from router.scu import Target
@@ -41,7 +42,7 @@ def run_cancellable(
     async def main() -> None:
         cancellation = Cancellation()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, cancellation, tasks.cancel_scope)
+            await tasks.start(_watch, cancellation, tasks.cancel_scope)
             try:
                 results.append(await work(cancellation))
             except RouterError as error:
@@ -63,10 +64,13 @@ def run_cancellable(
     fail(f"{describe(whom)}: {printable(str(failures[0]))}{hint}.")
 
 
-async def _watch(cancellation: Cancellation, everything: anyio.CancelScope) -> None:
+async def _watch(
+    cancellation: Cancellation, everything: anyio.CancelScope, *, task_status: TaskStatus[None]
+) -> None:
     import anyio
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()  # before anybody is called
         async for _ in signals:
             if cancellation.is_wanted:
                 everything.cancel()

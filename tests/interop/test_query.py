@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from bench.process import CHECKOUT
 from router import samples
 from router.dicom.codes import EXPLICIT_VR_BIG_ENDIAN
 from tests.corpus import read_part10
-from tests.peers import free_port, wait_until
+from tests.peers import wait_until
 from tests.peers.dcmqrscp import DcmQrScp
 from tests.peers.dcmtk import storescu
 from tests.peers.gateway import Gateway, modality, router, send_all_to
@@ -328,22 +329,20 @@ def test_move_to_the_gateway_itself(files: list[Path], sink: Sink, tmp_path: Pat
 
 def test_ctrl_c_asks_the_peer_to_stop(tmp_path: Path) -> None:
     """A peer that says nothing more would be waited for without end."""
-    port = free_port()
-    script = "import socket,time;s=socket.create_server(('127.0.0.1',%d));c=s.accept();time.sleep(100)"
-    with subprocess.Popen([sys.executable, "-c", script % port]) as mute:
-        try:
-            command = [sys.executable, "-m", "router", "find", f"MUTE@127.0.0.1:{port}", "--timeout", "60"]
-            asking = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # the kernel takes the connection, and nobody else
+        port = mute.getsockname()[1]
+        command = [sys.executable, "-m", "router", "find", f"MUTE@127.0.0.1:{port}", "--timeout", "60"]
+        with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True) as asking:
             assert asking.stderr is not None
-            wait_until(lambda: is_connected(port), "it is connected")
-            asking.send_signal(signal.SIGINT)
-            assert "asked to stop" in asking.stderr.readline()
-            asking.send_signal(signal.SIGINT)
-            assert asking.wait(20) == 1
-            assert "Given up." in asking.stderr.read()
-            asking.stderr.close()
-        finally:
-            mute.kill()
+            try:
+                wait_until(lambda: is_connected(port), "it is connected")
+                asking.send_signal(signal.SIGINT)
+                assert "asked to stop" in asking.stderr.readline()
+                asking.send_signal(signal.SIGINT)
+                assert asking.wait(20) == 1
+                assert "Given up." in asking.stderr.read()
+            finally:
+                asking.kill()
 
 
 def is_connected(port: int) -> bool:
